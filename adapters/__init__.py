@@ -1,0 +1,1 @@
+"""The outside world: chat platforms, the monitor, the servers, the model, documents."""

@@ -1,0 +1,207 @@
+"""The neutral card: what is to be said, before any platform has drawn it.
+
+All texts are plain: a platform's `wire.py` escapes them. Limits of a platform never live here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Tone(StrEnum):
+    """The colour of a card's head."""
+
+    NEUTRAL = "neutral"
+    WORKING = "working"
+    GOOD = "good"
+    WARNING = "warning"
+    BAD = "bad"
+
+
+class Mark(StrEnum):
+    """How a line of a checklist stands."""
+
+    TODO = "todo"
+    DOING = "doing"
+    DONE = "done"
+    SKIPPED = "skipped"
+    WAITING = "waiting"
+    FAILED = "failed"
+
+
+SIGNS = {
+    Mark.TODO: "⬜",
+    Mark.DOING: "🔄",
+    Mark.DONE: "✅",
+    Mark.SKIPPED: "⏭️",
+    Mark.WAITING: "⏳",
+    Mark.FAILED: "❌",
+}
+
+
+class Style(StrEnum):
+    """How a text is set, or how heavily a button is drawn."""
+
+    PLAIN = "plain"
+    STRONG = "strong"
+    QUIET = "quiet"
+    CODE = "code"
+    PRIMARY = "primary"
+    DANGER = "danger"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A paragraph; line breaks are kept."""
+
+    text: str
+    style: Style = Style.PLAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Pairs of a label and a value."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under a head; every row is as long as `columns`."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`done` of `total`, with a word beside the bar."""
+
+    done: int
+    total: int
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One line of a checklist; `level` 0 is a phase, 1 a line of it."""
+
+    mark: Mark
+    title: str
+    note: str = ""
+    level: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Checklist:
+    """Lines with a mark each."""
+
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """Press it and `action` comes back as a Click; with a `url` it opens that instead."""
+
+    label: str
+    action: str = ""
+    style: Style = Style.PLAIN
+    confirm: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Buttons:
+    """A row of buttons."""
+
+    buttons: tuple[Button, ...]
+
+
+class Entry(StrEnum):
+    """What an input of a form takes."""
+
+    LINE = "line"
+    TEXT = "text"
+    NUMBER = "number"
+    CHOICE = "choice"
+    CHOICES = "choices"
+    SECRET = "secret"  # noqa: S105 - a kind of input
+    FILE = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input; CHOICES comes back as its values joined by commas, FILE as an attached file."""
+
+    name: str
+    label: str
+    entry: Entry = Entry.LINE
+    options: tuple[tuple[str, str], ...] = ()
+    """(value, label) of each choice."""
+    value: str = ""
+    hint: str = ""
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Inputs and the one button that sends them as a Submission of `action`."""
+
+    action: str
+    inputs: tuple[Input, ...]
+    submit: str = "提交"
+
+
+Block = Text | Fields | Table | Progress | Checklist | Buttons | Form
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What is said: a head with a tone, and blocks below it."""
+
+    title: str
+    tone: Tone = Tone.NEUTRAL
+    blocks: tuple[Block, ...] = ()
+
+
+def say(title: str, *lines: str, tone: Tone = Tone.NEUTRAL) -> Card:
+    """Return a card of paragraphs: the short way to answer somebody."""
+    return Card(title, tone, tuple(Text(line) for line in lines if line))
+
+
+def plain(card: Card) -> str:
+    """Return the card as text: for terminals, logs, played conversations and fallbacks."""
+    parts = [f"【{card.title}】", *(_plain_block(block) for block in card.blocks)]
+    return "\n".join(part for part in parts if part)
+
+
+def _plain_block(block: Block) -> str:
+    match block:
+        case Text(text):
+            return text
+        case Fields(pairs):
+            return "\n".join(f"{label}：{value}" for label, value in pairs)
+        case Table(columns, rows):
+            return "\n".join(" | ".join(cells) for cells in (columns, *rows))
+        case Progress(done, total, text):
+            filled = round(10 * done / total) if total else 0
+            bar = "█" * filled + "░" * (10 - filled)
+            return f"{bar} {done}/{total} {text}".rstrip()
+        case Checklist(items):
+            return "\n".join(_plain_item(item) for item in items)
+        case Buttons(buttons):
+            return " ".join(f"[{b.label}]({b.url or b.action})" for b in buttons)
+        case Form(action, inputs, submit):
+            lines = [
+                f"  {i.name}{'*' if i.required else ''}：{i.label}"
+                + ("（" + "/".join(value for value, _ in i.options) + "）" if i.options else "")
+                + (f" = {i.value}" if i.value and i.entry is not Entry.SECRET else "")
+                for i in inputs
+            ]
+            return "\n".join([f"表单 {action}", *lines, f"[{submit}]"])
+
+
+def _plain_item(item: Item) -> str:
+    note = f"（{item.note}）" if item.note else ""
+    return f"{'  ' * item.level}{SIGNS[item.mark]} {item.title}{note}"

@@ -1,0 +1,1 @@
+"""The roof: configuration, wiring, inbox, sender, web, clock, command line."""

@@ -1,0 +1,289 @@
+"""The records we remember: plain frozen dataclasses, apart from the tables that keep them.
+
+Times are UTC with their zone. Secrets are never in a record: they are in the vault under a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from adapters.words import Chat, Person, Role
+
+
+class Tier(StrEnum):
+    """The service level of the contract."""
+
+    BASIC = "basic"
+    PRO = "pro"
+
+
+TIER_NAMES = {Tier.BASIC: "托管基础版", Tier.PRO: "托管专业版"}
+TIER_PRICES = {Tier.BASIC: 699, Tier.PRO: 1599}
+"""Yuan a month."""
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Somebody whose servers we operate. `slug` names their instance: [a-z0-9-], unique."""
+
+    id: int
+    name: str
+    slug: str
+    created_at: datetime
+    chat: Chat | None = None
+    tier: Tier = Tier.BASIC
+    in_service_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A customer's server: what was declared, and what was found. `name` is unique per customer.
+
+    The password, sudo password and private key are in the vault under `server:{id}:...`.
+    """
+
+    id: int
+    customer: int
+    name: str
+    host: str
+    port: int = 22
+    user: str = "root"
+    bastion: str = ""
+    os: str = ""
+    cpu: int = 0
+    memory_gb: float = 0
+    disk_gb: float = 0
+    location: str = ""
+    host_key: str = ""
+    """Pinned on first contact; empty before."""
+    hostname: str = ""
+    """What `hostname` printed there: the name the monitor must show."""
+    sudo: str = ""
+    """How root is reached: root, free (NOPASSWD), password; empty before the first probe."""
+    agent_token: int = 0
+    """The monitor's id of the token that its agent uses; 0 before there is one."""
+
+
+class RunStatus(StrEnum):
+    """Where a run stands."""
+
+    WALKING = "walking"
+    """A segment is on it, or the sweep will start one."""
+    WAITING = "waiting"
+    """Parked at a gate for a person, or until the deadline."""
+    STUCK = "stuck"
+    """A line failed, or a deed is in doubt: a person decides."""
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One walk through a book. The row is the truth; whoever changes it must name the
+    `attempt` and `status` that it saw (compare-and-set)."""
+
+    id: str
+    book: str
+    customer: int
+    line: str
+    """Stable key of the present line; empty when done."""
+    status: RunStatus
+    attempt: int
+    case: str
+    """The book's case as JSON."""
+    started_by: Person
+    started_at: datetime
+    updated_at: datetime
+    note: str = ""
+    fault: str = ""
+    deadline: datetime | None = None
+    failures: int = 0
+    """Failed or poisoned segments in a row at this line."""
+
+
+class LineState(StrEnum):
+    """How a line of a run stands. A line without a row is yet to come."""
+
+    DOING = "doing"
+    DONE = "done"
+    SKIPPED = "skipped"
+    WAITING = "waiting"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What became of one line of a run, with the proof that it is so."""
+
+    run: str
+    key: str
+    state: LineState
+    started_at: datetime
+    ended_at: datetime | None = None
+    note: str = ""
+    proof: str = ""
+    """The evidence in words: figures, names, ids, times."""
+    by: Person | None = None
+    """Who pressed, confirmed, signed or skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostLine:
+    """What became of one host in a line that fans out. `subject` is the server's name."""
+
+    run: str
+    key: str
+    subject: str
+    state: LineState
+    at: datetime
+    note: str = ""
+    fault: str = ""
+
+
+class EffectState(StrEnum):
+    """BEGUN was committed before the deed, DONE after it."""
+
+    BEGUN = "begun"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A deed that must not happen twice, under a deterministic key."""
+
+    key: str
+    run: str
+    line: str
+    state: EffectState
+    result: str
+    """JSON, empty while begun."""
+    at: datetime
+    asked: bool = False
+    """True when the world could not tell and a person is asked."""
+
+
+class DeliveryState(StrEnum):
+    """Where an entry of the outbox stands."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    FAILED = "failed"
+    DOUBT = "doubt"
+
+
+class Lane(StrEnum):
+    """What goes first when the budget is short."""
+
+    ALARM = "alarm"
+    NORMAL = "normal"
+    PROGRESS = "progress"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One entry of the outbox: exactly one of a card, a file, or a living card's dirty mark."""
+
+    id: int
+    key: str
+    """Unique: the idempotency key given to the platform."""
+    chat: Chat
+    lane: Lane
+    state: DeliveryState
+    at: datetime
+    card: str = ""
+    """A Card as JSON."""
+    file_name: str = ""
+    file: bytes = field(default=b"", repr=False)
+    living: str = ""
+    """Key of the living card to draw: `run:{id}` and the like."""
+    ring: Person | None = None
+    """Reach this person instead of the chat."""
+    tries: int = 0
+    due: datetime | None = None
+    """Not before; None means now."""
+    reason: str = ""
+    receipt: str = ""
+    sent_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LivingCard:
+    """A card that is edited in place for as long as it lives. `version` counts its facts'
+    changes, `drawn` is the version that the chat shows."""
+
+    key: str
+    chat: Chat
+    version: int = 0
+    drawn: int = 0
+    receipt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What somebody is: staff have no customer; a customer's people have theirs."""
+
+    person: Person
+    role: Role
+    customer: int | None = None
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Who accepted or refused what they saw, when. `evidence` is the hash on their card."""
+
+    run: str
+    signer: str
+    """The approver's name as listed."""
+    evidence: str
+    accepted: bool
+    at: datetime
+    person: Person | None = None
+    """None when signed through a one-time link."""
+    reason: str = ""
+    way: str = "card"
+    """card or link."""
+    deputy_for: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OneTimeLink:
+    """A link that opens once: `token_hash` is the SHA-256 of what is in the address."""
+
+    token_hash: str
+    purpose: str
+    """sign, handover."""
+    subject: str
+    """JSON: what it is for."""
+    code_hash: str
+    """SHA-256 of the code that must be typed; empty when none."""
+    expires_at: datetime
+    used_at: datetime | None = None
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PortBlock:
+    """Four host ports of one customer's instance on one host: never twice on one host."""
+
+    host: str
+    customer: int
+    backend: int
+    frontend: int
+    postgres: int
+    redis: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """A link of the hash chain: `hash` covers the entry and the hash before it."""
+
+    id: int
+    at: datetime
+    actor: str
+    deed: str
+    detail: Mapping[str, str]
+    hash: str
