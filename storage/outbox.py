@@ -1,0 +1,122 @@
+"""Everything that is to be said, written in the transaction of the fact that caused it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.words import Chat
+from storage.records import Delivery, DeliveryState, Lane, LivingCard
+from storage.rows import to_record, to_row
+from storage.tables import living_cards, outbox
+
+
+class Outbox:
+    """The queue of each chat."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._db = connection
+
+    async def put(self, delivery: Delivery) -> bool:
+        """Add an entry (`id` is ignored); False when one with its key is there already."""
+        known = await self._db.scalar(sa.select(outbox.c.id).where(outbox.c.key == delivery.key))
+        if known is not None:
+            return False
+        row = to_row(delivery)
+        del row["id"]
+        await self._db.execute(sa.insert(outbox).values(row))
+        return True
+
+    async def mark(self, key: str, chat: Chat, at: datetime) -> LivingCard:
+        """Mark a living card dirty: its version counts up, and one entry waits to draw it.
+
+        Marks never pile up: while an entry waits, another mark only raises the version.
+        """
+        card = await self.living(key)
+        if card is None:
+            card = LivingCard(key, chat, version=1)
+            await self._db.execute(sa.insert(living_cards).values(to_row(card)))
+        else:
+            card = replace(card, version=card.version + 1)
+            await self._save(card)
+        waiting = await self._db.scalar(
+            sa.select(outbox.c.id).where(
+                (outbox.c.living == key) & (outbox.c.state == str(DeliveryState.WAITING))
+            )
+        )
+        if waiting is None:
+            await self.put(
+                Delivery(
+                    id=0,
+                    key=f"{key}#{card.version}",
+                    chat=card.chat,
+                    lane=Lane.PROGRESS,
+                    state=DeliveryState.WAITING,
+                    at=at,
+                    living=key,
+                )
+            )
+        return card
+
+    async def living(self, key: str) -> LivingCard | None:
+        row = await self._db.execute(sa.select(living_cards).where(living_cards.c.key == key))
+        found = row.mappings().first()
+        return to_record(LivingCard, found) if found else None
+
+    async def drawn(self, key: str, version: int, receipt: str) -> None:
+        """Note which version the chat now shows, and what to edit next time."""
+        card = await self.living(key)
+        assert card is not None
+        await self._save(replace(card, drawn=max(version, card.drawn), receipt=receipt))
+
+    async def heads(self, now: datetime) -> Sequence[Delivery]:
+        """Return, for each chat that has something due, its next entry.
+
+        Alarms go before the rest, the rest in the order in which it was written; an entry that
+        backs off holds back its own lane only.
+        """
+        waiting = outbox.c.state == str(DeliveryState.WAITING)
+        order = (outbox.c.due.desc().nulls_last(), outbox.c.id)
+        first = (
+            sa.select(
+                outbox,
+                sa.func.row_number()
+                .over(
+                    partition_by=(outbox.c.chat_platform, outbox.c.chat_id, outbox.c.lane),
+                    order_by=order,
+                )
+                .label("place"),
+            )
+            .where(waiting)
+            .subquery()
+        )
+        ready = (first.c.place == 1) & (first.c.due.is_(None) | (first.c.due <= now))
+        rank = sa.case(
+            {str(Lane.ALARM): 0, str(Lane.NORMAL): 1, str(Lane.PROGRESS): 2}, value=first.c.lane
+        )
+        rows = await self._db.execute(sa.select(first).where(ready).order_by(rank, first.c.id))
+        heads: dict[Chat, Delivery] = {}
+        for row in rows.mappings():
+            delivery = to_record(Delivery, row)
+            heads.setdefault(delivery.chat, delivery)
+        return list(heads.values())
+
+    async def save(self, delivery: Delivery) -> None:
+        """Keep what became of an entry."""
+        row = to_row(delivery)
+        number = row.pop("id")
+        await self._db.execute(sa.update(outbox).where(outbox.c.id == number).values(row))
+
+    async def by_key(self, key: str) -> Delivery | None:
+        row = (await self._db.execute(sa.select(outbox).where(outbox.c.key == key))).mappings()
+        found = row.first()
+        return to_record(Delivery, found) if found else None
+
+    async def _save(self, card: LivingCard) -> None:
+        row = to_row(card)
+        key = row.pop("key")
+        await self._db.execute(sa.update(living_cards).where(living_cards.c.key == key).values(row))

@@ -1,0 +1,127 @@
+"""The database: SQLite in a file, or PostgreSQL, and the unit of work over it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from storage.audit import Audit
+from storage.outbox import Outbox
+from storage.people import Customers, People, Ports, Servers
+from storage.runs import Effects, Lines, Runs
+from storage.tables import metadata
+from storage.vault import Seal, Vault
+
+READERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One transaction: all that is done through it happens together, or not at all."""
+
+    audit: Audit
+    customers: Customers
+    effects: Effects
+    lines: Lines
+    outbox: Outbox
+    people: People
+    ports: Ports
+    runs: Runs
+    servers: Servers
+    vault: Vault
+
+
+class Store:
+    """The way to all that we remember. Enter it to connect; leaving it closes the connections."""
+
+    def __init__(self, url: str, seal: Seal) -> None:
+        """`url` is `sqlite+aiosqlite:///FILE` or `postgresql+psycopg://...`."""
+        self._url = sa.make_url(url)
+        self._seal = seal
+        self._open = AsyncExitStack()
+        self._sqlite = self._url.get_backend_name() == "sqlite"
+        # SQLite has one writer; waiting here is fair and cheap, waiting in the file is neither.
+        self._writing = asyncio.Lock() if self._sqlite else None
+        self._writer: AsyncEngine
+        self._reader: AsyncEngine
+
+    async def __aenter__(self) -> Self:
+        if self._sqlite:
+            self._writer = self._engine(1, "BEGIN IMMEDIATE")
+            self._reader = self._engine(READERS, "BEGIN")
+            self._open.push_async_callback(self._reader.dispose)
+        else:
+            self._writer = self._reader = create_async_engine(
+                self._url, isolation_level="SERIALIZABLE"
+            )
+        self._open.push_async_callback(self._writer.dispose)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._open.aclose()
+
+    async def create(self) -> None:
+        """Make the tables that are missing."""
+        async with self._begin() as connection:
+            await connection.run_sync(metadata.create_all)
+
+    @asynccontextmanager
+    async def unit(self) -> AsyncIterator[Unit]:
+        """Give a transaction that may write; it commits when the block ends well."""
+        async with self._begin() as connection:
+            yield self._of(connection)
+
+    @asynccontextmanager
+    async def view(self) -> AsyncIterator[Unit]:
+        """Give a transaction that only reads: it never waits for a writer."""
+        async with self._reader.connect() as connection:
+            yield self._of(connection)
+
+    @asynccontextmanager
+    async def _begin(self) -> AsyncIterator[AsyncConnection]:
+        async with AsyncExitStack() as stack:
+            if self._writing:
+                await stack.enter_async_context(self._writing)
+            yield await stack.enter_async_context(self._writer.begin())
+
+    def _of(self, connection: AsyncConnection) -> Unit:
+        return Unit(
+            Audit(connection),
+            Customers(connection),
+            Effects(connection),
+            Lines(connection),
+            Outbox(connection),
+            People(connection),
+            Ports(connection),
+            Runs(connection),
+            Servers(connection),
+            Vault(connection, self._seal),
+        )
+
+    def _engine(self, connections: int, begin: str) -> AsyncEngine:
+        engine = create_async_engine(self._url, pool_size=connections, max_overflow=0)
+
+        def prepare(connection: Any, _: Any) -> None:
+            connection.isolation_level = None  # we say BEGIN ourselves, below
+            cursor = connection.cursor()
+            for pragma in (
+                "journal_mode=WAL",
+                "synchronous=FULL",
+                "foreign_keys=ON",
+                "busy_timeout=30000",
+            ):
+                cursor.execute(f"PRAGMA {pragma}")
+            cursor.close()
+
+        def start(connection: Any) -> None:
+            connection.exec_driver_sql(begin)
+
+        sa.event.listen(engine.sync_engine, "connect", prepare)
+        sa.event.listen(engine.sync_engine, "begin", start)
+        return engine

@@ -1,0 +1,238 @@
+"""Every table on one page. Only this package knows that there is a database.
+
+Instants are kept as whole microseconds since 1970 (UTC), so that SQLite and PostgreSQL sort,
+compare and return them alike.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Instant(sa.types.TypeDecorator[datetime]):
+    """An aware datetime as a whole number of microseconds."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> int | None:
+        return None if value is None else (value - EPOCH) // timedelta(microseconds=1)
+
+    def process_result_value(self, value: int | None, dialect: Any) -> datetime | None:
+        return None if value is None else EPOCH + timedelta(microseconds=value)
+
+
+metadata = sa.MetaData()
+
+# SQLite numbers its rows by itself only when the type is exactly INTEGER.
+_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def _id() -> sa.Column[int]:
+    return sa.Column("id", _ID, primary_key=True, autoincrement=True)
+
+
+def _text(name: str, *, key: bool = False) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, primary_key=key, nullable=False, server_default="")
+
+
+customers = sa.Table(
+    "customers",
+    metadata,
+    _id(),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("slug", sa.Text, nullable=False, unique=True),
+    sa.Column("created_at", Instant, nullable=False),
+    _text("chat_platform"),
+    _text("chat_id"),
+    _text("chat_title"),
+    sa.Column("tier", sa.Text, nullable=False),
+    sa.Column("in_service_since", Instant),
+    sa.Index(
+        "one_customer_per_chat",
+        "chat_platform",
+        "chat_id",
+        unique=True,
+        sqlite_where=sa.text("chat_id <> ''"),
+        postgresql_where=sa.text("chat_id <> ''"),
+    ),
+)
+
+servers = sa.Table(
+    "servers",
+    metadata,
+    _id(),
+    sa.Column("customer", sa.ForeignKey("customers.id"), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("port", sa.Integer, nullable=False),
+    sa.Column("user", sa.Text, nullable=False),
+    _text("bastion"),
+    _text("os"),
+    sa.Column("cpu", sa.Integer, nullable=False),
+    sa.Column("memory_gb", sa.Float, nullable=False),
+    sa.Column("disk_gb", sa.Float, nullable=False),
+    _text("location"),
+    _text("host_key"),
+    _text("hostname"),
+    _text("sudo"),
+    sa.Column("agent_token", _ID, nullable=False),
+    sa.UniqueConstraint("customer", "name"),
+    sa.UniqueConstraint("customer", "host", "port"),
+)
+
+members = sa.Table(
+    "members",
+    metadata,
+    _text("platform", key=True),
+    _text("person", key=True),
+    _text("name"),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("customer", sa.ForeignKey("customers.id")),
+    _text("title"),
+)
+
+seen_events = sa.Table(
+    "seen_events",
+    metadata,
+    _text("platform", key=True),
+    _text("event", key=True),
+    sa.Column("at", Instant, nullable=False, index=True),
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    _text("id", key=True),
+    sa.Column("book", sa.Text, nullable=False),
+    sa.Column("customer", sa.ForeignKey("customers.id"), nullable=False, index=True),
+    _text("line"),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("case", sa.Text, nullable=False),
+    sa.Column("by_platform", sa.Text, nullable=False),
+    sa.Column("by_id", sa.Text, nullable=False),
+    _text("by_name"),
+    sa.Column("started_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    _text("note"),
+    _text("fault"),
+    sa.Column("deadline", Instant),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Index("runs_by_status", "status", "deadline"),
+)
+
+lines = sa.Table(
+    "lines",
+    metadata,
+    sa.Column("run", sa.ForeignKey("runs.id"), primary_key=True),
+    _text("key", key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("started_at", Instant, nullable=False),
+    sa.Column("ended_at", Instant),
+    _text("note"),
+    _text("proof"),
+    sa.Column("by_platform", sa.Text),
+    sa.Column("by_id", sa.Text),
+    sa.Column("by_name", sa.Text),
+)
+
+host_lines = sa.Table(
+    "host_lines",
+    metadata,
+    sa.Column("run", sa.ForeignKey("runs.id"), primary_key=True),
+    _text("key", key=True),
+    _text("subject", key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    _text("note"),
+    _text("fault"),
+)
+
+effects = sa.Table(
+    "effects",
+    metadata,
+    _text("key", key=True),
+    sa.Column("run", sa.Text, nullable=False, index=True),
+    _text("line"),
+    sa.Column("state", sa.Text, nullable=False),
+    _text("result"),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("asked", sa.Boolean, nullable=False),
+)
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    _id(),
+    sa.Column("key", sa.Text, nullable=False, unique=True),
+    sa.Column("chat_platform", sa.Text, nullable=False),
+    sa.Column("chat_id", sa.Text, nullable=False),
+    _text("chat_title"),
+    sa.Column("lane", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    _text("card"),
+    _text("file_name"),
+    sa.Column("file", sa.LargeBinary, nullable=False),
+    _text("living"),
+    sa.Column("ring_platform", sa.Text),
+    sa.Column("ring_id", sa.Text),
+    sa.Column("ring_name", sa.Text),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("due", Instant),
+    _text("reason"),
+    _text("receipt"),
+    sa.Column("sent_at", Instant),
+    sa.Index("outbox_waiting", "state", "chat_platform", "chat_id", "id"),
+)
+
+living_cards = sa.Table(
+    "living_cards",
+    metadata,
+    _text("key", key=True),
+    sa.Column("chat_platform", sa.Text, nullable=False),
+    sa.Column("chat_id", sa.Text, nullable=False),
+    _text("chat_title"),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("drawn", sa.Integer, nullable=False),
+    _text("receipt"),
+)
+
+vault = sa.Table(
+    "vault",
+    metadata,
+    _text("name", key=True),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", _ID, primary_key=True, autoincrement=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("deed", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+)
+
+port_blocks = sa.Table(
+    "port_blocks",
+    metadata,
+    _text("host", key=True),
+    sa.Column("customer", sa.ForeignKey("customers.id"), primary_key=True),
+    sa.Column("backend", sa.Integer, nullable=False),
+    sa.Column("frontend", sa.Integer, nullable=False),
+    sa.Column("postgres", sa.Integer, nullable=False),
+    sa.Column("redis", sa.Integer, nullable=False),
+    sa.UniqueConstraint("host", "backend"),
+    sa.UniqueConstraint("host", "frontend"),
+    sa.UniqueConstraint("host", "postgres"),
+    sa.UniqueConstraint("host", "redis"),
+)

