@@ -19,6 +19,8 @@ from storage.tables import metadata
 from storage.vault import Seal, Vault
 
 READERS = 4
+WRITER = 0x76696769
+"""Name of the lock in PostgreSQL that the one writer holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,7 @@ class Store:
             self._reader = self._engine(READERS, "BEGIN")
             self._open.push_async_callback(self._reader.dispose)
         else:
-            self._writer = self._reader = create_async_engine(
-                self._url, isolation_level="SERIALIZABLE"
-            )
+            self._writer = self._reader = create_async_engine(self._url)
         self._open.push_async_callback(self._writer.dispose)
         return self
 
@@ -88,7 +88,12 @@ class Store:
         async with AsyncExitStack() as stack:
             if self._writing:
                 await stack.enter_async_context(self._writing)
-            yield await stack.enter_async_context(self._writer.begin())
+            connection = await stack.enter_async_context(self._writer.begin())
+            if not self._sqlite:
+                # One writer at a time, on every replica: what a unit has read stays true until
+                # it commits, and none is refused in the middle (SERIALIZABLE would refuse some).
+                await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITER)))
+            yield connection
 
     def _of(self, connection: AsyncConnection) -> Unit:
         return Unit(

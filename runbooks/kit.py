@@ -1,0 +1,97 @@
+"""What a line of a book may touch: ports, and nothing concrete."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from adapters.port import (
+    ChatPlatform,
+    Clock,
+    Documents,
+    InDoubt,
+    Model,
+    Monitors,
+    Permanent,
+    Servers,
+    Transient,
+)
+from storage.records import EffectState
+from storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """The ports, as the roof has wired them."""
+
+    clock: Clock
+    store: Store
+    chats: Mapping[str, ChatPlatform]
+    """By the platform's name."""
+    servers: Servers
+    monitors: Monitors
+    documents: Documents
+    model: Model | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One line of one run, on its way: the kit, and the names that make its deeds unique."""
+
+    kit: Kit
+    run: str
+    line: str
+    subject: str = ""
+    """The host's name, in a line that fans out."""
+
+    def key(self, deed: str) -> str:
+        """Return the idempotency key of a deed: the same after every restart."""
+        return ":".join(part for part in (self.run, self.line, self.subject, deed) if part)
+
+    async def once(
+        self,
+        deed: str,
+        do: Callable[[], Awaitable[Any]],
+        look: Callable[[], Awaitable[Any]],
+    ) -> Any:
+        """Do what must not happen twice, and return its result (a JSON value, never None).
+
+        The intent is committed before the deed and the result after it. When an intent is
+        already there, an earlier process may have done the deed: `look` returns the result it
+        finds in the world, None when it is surely absent (then it is done now), or raises
+        InDoubt when the world cannot tell (then a person is asked, and nothing is repeated).
+        """
+        key, kit = self.key(deed), self.kit
+        async with kit.store.unit() as unit:
+            known = await unit.effects.get(key)
+            effect = known or await unit.effects.begin(key, self.run, self.line, kit.clock.now())
+        if effect.state is EffectState.DONE:
+            return json.loads(effect.result)
+        result = await self._seen(key, look) if known else None
+        if result is None:
+            result = await self._acted(key, do)
+        async with kit.store.unit() as unit:
+            text = json.dumps(result, ensure_ascii=False)
+            await unit.effects.done(effect, text, kit.clock.now())
+        return result
+
+    async def _seen(self, key: str, look: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await look()
+        except InDoubt:
+            async with self.kit.store.unit() as unit:
+                effect = await unit.effects.get(key)
+                assert effect is not None
+                await unit.effects.ask(effect)
+            raise
+
+    async def _acted(self, key: str, do: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await do()
+        except (Transient, Permanent):
+            # It surely was not done: the next try may begin anew.
+            async with self.kit.store.unit() as unit:
+                await unit.effects.forget(key)
+            raise

