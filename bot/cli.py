@@ -1,0 +1,68 @@
+"""The command line: each command is one function that returns its exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from adapters.words import NOTHING, Secret
+from bot.config import ConfigError, flatten, load
+
+DEFAULT_CONFIG = Path("vigilbot.toml")
+
+Config = Annotated[Path, Parameter(name=["--config", "-c"], help="The TOML file.")]
+
+
+def _version() -> str:
+    try:
+        return f"vigilbot {installed('vigilbot')}"
+    except PackageNotFoundError:
+        return "vigilbot (not installed)"
+
+
+app = App(
+    name="vigilbot",
+    help="托管运维机器人：从签约到验收都在一个群里。\n\nThe bot of managed operations.",
+    version=_version,
+)
+
+
+@app.command
+def check(config: Config = DEFAULT_CONFIG) -> int:
+    """检查配置: print every problem by its path, or what is set (secrets masked)."""
+    console = Console(soft_wrap=True, markup=False, highlight=False)
+    try:
+        settings = load(config)
+    except ConfigError as error:
+        for problem in error.problems:
+            console.print(str(problem))
+        return 1
+    table = Table("设置 / key", "值 / value", title=f"{config}: OK")
+    for key, value in flatten(settings):
+        table.add_row(key, shown(value))
+    console.print(table)
+    return 0
+
+
+def shown(value: object) -> str:
+    """Return a value as it may be seen on a screen: a secret only as set or not."""
+    if isinstance(value, Secret):
+        return "-" if value == NOTHING else "***"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ", ".join(map(shown, value))
+    return "-" if value in (None, "") else str(value)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command that the process was started with (or `words`), then exit."""
+    app(sys.argv[1:] if words is None else words)

@@ -1,0 +1,650 @@
+"""What an operator may set: one TOML file and the environment above it, read once, then frozen.
+
+`VIGILBOT_<SECTION>__<KEY>` overrides the file (`VIGILBOT_WEB__PORT=9000`). A secret is never
+written down, only where it is: `env:NAME` or `file:PATH`. Relative paths start at the folder of
+the file. Everything wrong is told at once, each problem by its dotted path.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from string import Formatter
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl, urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+from rapidfuzz import fuzz, process
+
+from adapters.words import NOTHING, Secret
+
+PREFIX = "VIGILBOT_"
+BETWEEN = "__"
+_NEAR = 60
+_SCHEMES = ("sqlite+aiosqlite", "postgresql+psycopg")
+_PLACEHOLDERS = frozenset({"host", "port", "slug"})
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing to mend. `source` is the environment variable it came from, if not the file."""
+
+    path: str
+    zh: str
+    en: str
+    source: str = ""
+
+    def __str__(self) -> str:
+        origin = f" [{self.source}]" if self.source else ""
+        return f"{self.path}{origin}: {self.zh} / {self.en}"
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; `problems` holds everything that is wrong with it."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Where references and relative paths are looked up."""
+
+    env: Mapping[str, str]
+    folder: Path
+
+    def at(self, path: str) -> Path:
+        return self.folder / Path(path).expanduser()
+
+
+def _origin(info: ValidationInfo) -> _Origin:
+    return info.context if isinstance(info.context, _Origin) else _Origin({}, Path())
+
+
+def _wrong(zh: str, en: str) -> PydanticCustomError:
+    return PydanticCustomError("vigilbot", "{en}", {"zh": zh, "en": en})
+
+
+# --- kinds of value ---------------------------------------------------------------------------
+
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise _wrong("应为数字，不是 true/false", "must be a number, not true/false")
+    return value
+
+
+def _secret(value: object, info: ValidationInfo) -> Secret:
+    if isinstance(value, Secret):
+        return value
+    if not isinstance(value, str):
+        raise PydanticCustomError("plain_secret", "in plain text")
+    kind, _, name = value.partition(":")
+    if kind == "env" and re.fullmatch(r"[A-Za-z_]\w*", name):
+        return _from_environment(name, _origin(info).env)
+    if kind == "file" and name:
+        return _from_file(_origin(info).at(name))
+    raise PydanticCustomError("plain_secret", "in plain text")
+
+
+def _from_environment(name: str, env: Mapping[str, str]) -> Secret:
+    text = env.get(name, "")
+    if not text:
+        raise _wrong(f"环境变量 {name} 没有设置", f"environment variable {name} is not set")
+    return Secret(text)
+
+
+def _from_file(path: Path) -> Secret:
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        text = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, ValueError):
+        raise _wrong(f"读不到密钥文件 {path}", f"cannot read the secret file {path}") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise _wrong(
+            f"密钥文件 {path} 别人也能读({mode:04o})，请执行 chmod 600 {path}",
+            f"others may read the secret file ({mode:04o}): chmod 600 {path}",
+        )
+    if not text:
+        raise _wrong(f"密钥文件 {path} 是空的", f"the secret file {path} is empty")
+    return Secret(text)
+
+
+def _optional_secret(value: object, info: ValidationInfo) -> Secret:
+    return NOTHING if value == "" else _secret(value, info)
+
+
+def _url(text: str) -> str:
+    if not text:
+        return text
+    try:
+        parts = urlsplit(text)
+        fine = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        fine = False
+    if not fine:
+        raise _wrong(
+            "应为 http:// 或 https:// 开头的地址", "must be an http:// or https:// address"
+        )
+    if parts.username is not None:
+        raise _wrong("地址里不能带账号密码", "no user or password inside the address")
+    return text.rstrip("/")
+
+
+def _url_template(text: str) -> str:
+    try:
+        names = {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+    except ValueError:
+        names = {""}
+    if names - _PLACEHOLDERS:
+        raise _wrong(
+            "只能使用占位符 {host} {port} {slug}", "only {host}, {port} and {slug} may stand in it"
+        )
+    filled = re.sub(r"\{\w+\}", "1", text)
+    if "{" in filled:
+        raise _wrong("占位符里不能有格式", "a placeholder takes no format")
+    _url(filled)
+    return text.rstrip("/")
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (OSError, ValueError, LookupError):
+        raise _wrong(
+            "不认识的时区，例如 Asia/Shanghai", "unknown time zone; for example Asia/Shanghai"
+        ) from None
+    return text
+
+
+def _database(text: str) -> str:
+    scheme = text.partition("://")[0]
+    if scheme not in _SCHEMES:
+        raise _wrong(
+            "应以 sqlite+aiosqlite:/// 或 postgresql+psycopg:// 开头",
+            "must begin with sqlite+aiosqlite:/// or postgresql+psycopg://",
+        )
+    try:
+        parts = urlsplit(text)
+        named = {key.lower() for key, _ in parse_qsl(parts.query)}
+        word = parts.password
+    except ValueError:
+        raise _wrong("不是合法的地址", "not a valid address") from None
+    if word is not None or "password" in named:
+        raise _wrong(
+            '地址里不能带密码，请写到 database.password = "env:变量名"',
+            'no password inside the address: set database.password = "env:NAME"',
+        )
+    return text
+
+
+def _optional_database(text: str) -> str:
+    return _database(text) if text else text
+
+
+def _comma_list(value: object) -> object:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _rising(values: tuple[int, ...]) -> tuple[int, ...]:
+    if any(later <= earlier for earlier, later in pairwise(values)):
+        raise _wrong("应从小到大", "must rise from one to the next")
+    return values
+
+
+def _folder(value: object, info: ValidationInfo) -> Path:
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise _wrong("应为路径", "must be a path")
+    return _origin(info).at(str(value))
+
+
+def _artifact(value: object, info: ValidationInfo) -> Path | None:
+    if value is None or value == "":
+        return None
+    path = _folder(value, info)
+    if not path.exists():
+        raise _wrong(f"找不到 {path}", f"there is no {path}")
+    return path
+
+
+Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
+Port = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=65535)]
+Days = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=3650)]
+Seconds = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=1)]
+Percent = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=100)]
+Text = Annotated[str, Field(min_length=1)]
+Url = Annotated[str, AfterValidator(_url)]
+RequiredUrl = Annotated[str, Field(min_length=1), AfterValidator(_url)]
+UrlTemplate = Annotated[str, Field(min_length=1), AfterValidator(_url_template)]
+SecretRef = Annotated[Secret, PlainValidator(_secret)]
+OptionalSecretRef = Annotated[Secret, PlainValidator(_optional_secret)]
+Artifact = Annotated[Path | None, PlainValidator(_artifact)]
+TimeOfDay = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+
+
+# --- sections ---------------------------------------------------------------------------------
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True
+    )
+
+
+class Bot(Section):
+    """`company` is the provider named in contracts; `hotline` stands in the handover."""
+
+    data_dir: Annotated[Path, PlainValidator(_folder)] = Field(
+        default_factory=lambda: Path("data"), validate_default=True
+    )
+    language: Literal["zh", "en"] = "zh"
+    time_zone: Annotated[str, AfterValidator(_zone)] = "Asia/Shanghai"
+    company: Text = "托管运维服务商"
+    hotline: str = ""
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+
+class Database(Section):
+    """`{data_dir}` in an address stands for `bot.data_dir`. See `Settings.database_url`."""
+
+    url: Annotated[str, AfterValidator(_database)] = "sqlite+aiosqlite:///{data_dir}/vigilbot.db"
+    engine_url: Annotated[str, AfterValidator(_optional_database)] = ""
+    password: OptionalSecretRef = NOTHING
+
+
+class Vault(Section):
+    """The key under which every stored secret is sealed."""
+
+    key: SecretRef
+
+
+class Web(Section):
+    """`password` is what the console asks for; `public_url` is how others reach us."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 8080
+    public_url: Url = ""
+    username: Text = "admin"
+    password: SecretRef
+    session_hours: Count = 12
+
+    @property
+    def url(self) -> str:
+        return self.public_url or f"http://{_bracketed(self.host)}:{self.port}"
+
+
+class WebChat(Section):
+    enabled: bool = True
+
+
+class Platforms(Section):
+    webchat: WebChat = WebChat()
+
+
+class BaseUrls(Section):
+    """Where a customer's instance answers: way A theirs, B ours, C given by them (no default)."""
+
+    a: UrlTemplate = "http://{host}:{port}"
+    b: UrlTemplate = "http://{host}:{port}"
+
+    def of(self, way: Literal["a", "b"], *, host: str, port: int, slug: str) -> str:
+        """Return the address of the instance of `slug`, whose backend is published on `port`."""
+        template = {"a": self.a, "b": self.b}[way]
+        return template.format(host=_bracketed(host), port=port, slug=slug)
+
+
+class VigilOps(Section):
+    base_url: BaseUrls = BaseUrls()
+    account_email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")] = (
+        "vigilbot@example.com"
+    )
+    timeout_seconds: Seconds = 30
+    poll_seconds: Seconds = 30
+    verify_tls: bool = True
+
+
+class Deploy(Section):
+    """`managed_*` is the login of our own host for way B; the starts are the first customer's."""
+
+    managed_host: str = ""
+    managed_port: Port = 22
+    managed_user: Text = "root"
+    managed_key: OptionalSecretRef = NOTHING
+    managed_password: OptionalSecretRef = NOTHING
+    root_dir: Annotated[str, Field(pattern=r"^/")] = "/opt"
+    backend_port_start: Port = 8101
+    frontend_port_start: Port = 3101
+    postgres_port_start: Port = 5533
+    redis_port_start: Port = 6480
+    port_stride: Count = 100
+    retention_days: Days = 90
+    backup_enabled: bool = True
+    backup_at: TimeOfDay = "03:00"
+    backup_keep_days: Days = 14
+    backup_dir: Annotated[str, Field(pattern=r"^/")] = "/opt/vigilops-backups"
+
+
+class Model(Section):
+    """An OpenAI-compatible model; without `api_key` the bot works and does not analyse."""
+
+    base_url: RequiredUrl = "https://api.deepseek.com/v1"
+    model: Text = "deepseek-chat"
+    api_key: OptionalSecretRef = NOTHING
+    timeout_seconds: Seconds = 60
+
+
+class Artifacts(Section):
+    """Files we bring to servers; unset means: what this program carries, or nothing."""
+
+    agent_bundle: Artifact = None
+    compose_template: Artifact = None
+    deploy_script: Artifact = None
+
+    @field_validator("agent_bundle")
+    @classmethod
+    def _complete(cls, path: Path | None) -> Path | None:
+        if path is None or (path.is_file() and path.name.endswith(".tar.gz")):
+            return path
+        if (path / "scripts/install-agent.sh").is_file() and (path / "agent").is_dir():
+            return path
+        raise _wrong(
+            "应为 .tar.gz，或含有 scripts/install-agent.sh 和 agent/ 的目录",
+            "must be a .tar.gz, or a directory with scripts/install-agent.sh and agent/",
+        )
+
+    @field_validator("compose_template", "deploy_script")
+    @classmethod
+    def _file(cls, path: Path | None) -> Path | None:
+        if path is None or path.is_file():
+            return path
+        raise _wrong("应为文件", "must be a file")
+
+
+class Runs(Section):
+    """`stop_after_failures` is the share of a wave's hosts whose failure stops the next wave."""
+
+    at_once: Count = 50
+    wave_size: Count = 20
+    stop_after_failures: Share = 0.2
+
+
+class Promise(Section):
+    """What a tier promises: minutes until a person answers, per cent of the month available."""
+
+    critical_minutes: Count = 30
+    warning_minutes: Count = 120
+    availability_percent: Percent = 99.5
+
+
+class ProPromise(Promise):
+    critical_minutes: Count = 15
+    warning_minutes: Count = 60
+    availability_percent: Percent = 99.9
+
+
+class Sla(Section):
+    """`warn_at` is the share of a promised time after which its breach is announced."""
+
+    basic: Promise = Promise()
+    pro: ProPromise = ProPromise()
+    warn_at: Share = 0.8
+
+
+class Escalation(Section):
+    """`after_minutes`: when each next level is called, counted from the alert's acceptance."""
+
+    after_minutes: Annotated[
+        tuple[Count, ...],
+        BeforeValidator(_comma_list),
+        Field(min_length=1),
+        AfterValidator(_rising),
+    ] = (5, 15, 30)
+    repeat_minutes: Count = 30
+
+
+class Log(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+class Settings(Section):
+    """Everything that can be set, checked and frozen; made by `load`."""
+
+    bot: Bot
+    database: Database
+    vault: Vault
+    web: Web
+    platforms: Platforms
+    vigilops: VigilOps
+    deploy: Deploy
+    model: Model
+    artifacts: Artifacts
+    runs: Runs
+    sla: Sla
+    escalation: Escalation
+    log: Log
+
+    @property
+    def database_url(self) -> str:
+        """Where we remember, without the password (`database.password`)."""
+        return self._placed(self.database.url)
+
+    @property
+    def engine_url(self) -> str:
+        """Where the engine remembers: a file of its own on SQLite, else our own server."""
+        if self.database.engine_url:
+            return self._placed(self.database.engine_url)
+        if self.database.url.startswith("sqlite"):
+            return self._placed("sqlite+aiosqlite:///{data_dir}/engine.db")
+        return self.database_url
+
+    def _placed(self, url: str) -> str:
+        return url.replace("{data_dir}", str(self.bot.data_dir))
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def load(path: Path | None, env: Mapping[str, str] = os.environ) -> Settings:
+    """Read `path` (None: the environment alone) and `env`.
+
+    Raises `ConfigError` with every problem found.
+    """
+    tree = {} if path is None else _read(path)
+    sources = _override(tree, env)
+    _open_sections(tree, Settings)
+    folder = Path.cwd() if path is None else path.absolute().parent
+    found: list[ErrorDetails] = []
+    try:
+        return Settings.model_validate(tree, context=_Origin(env, folder))
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+    # outside of the handler: the pydantic error holds what was written, perhaps a secret
+    raise ConfigError(tuple(_problem(error, sources) for error in found))
+
+
+def known_keys(section: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted path of every key that may be set."""
+    for name, child in _children(section):
+        if child is None:
+            yield f"{prefix}{name}"
+        else:
+            yield from known_keys(child, f"{prefix}{name}.")
+
+
+def flatten(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield every key with its value; a secret stays a `Secret` and prints as a mask."""
+    for name in type(section).model_fields:
+        value: object = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        problem = Problem(
+            str(path),
+            "读不到配置文件，可从 config.example.toml 复制一份",
+            f"cannot be read ({error.strerror}); copy config.example.toml",
+        )
+    except UnicodeDecodeError:
+        problem = Problem(str(path), "不是 UTF-8 文本", "not UTF-8 text")
+    except tomllib.TOMLDecodeError as error:
+        problem = Problem(str(path), "不是合法的 TOML", f"not TOML: {error}")
+    raise ConfigError((problem,))
+
+
+def _override(tree: dict[str, Any], env: Mapping[str, str]) -> dict[str, str]:
+    """Lay the environment over the file; return which dotted path came from which variable."""
+    sources: dict[str, str] = {}
+    for variable in sorted(env):
+        if not variable.startswith(PREFIX) or BETWEEN not in variable:
+            continue
+        *sections, key = variable.removeprefix(PREFIX).lower().split(BETWEEN)
+        place = tree
+        for name in sections:
+            below = place.setdefault(name, {})
+            if not isinstance(below, dict):
+                break  # `web = 3` in the file: told as such by the validation
+            place = below
+        else:
+            place[key] = env[variable]
+            sources[".".join((*sections, key))] = variable
+    return sources
+
+
+def _open_sections(tree: dict[str, Any], section: type[BaseModel]) -> None:
+    """Give each section that was not written an empty one, so that what lacks is told by key."""
+    for name, child in _children(section):
+        if child is None:
+            continue
+        below = tree.setdefault(name, {})
+        if isinstance(below, dict):
+            _open_sections(below, child)
+
+
+def _children(section: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel] | None]]:
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield name, kind
+        else:
+            yield name, None
+
+
+# --- telling ----------------------------------------------------------------------------------
+
+_WORDS: Mapping[str, tuple[str, str]] = {
+    "missing": ("必须设置", "must be set"),
+    "model_type": ("应为一节 [{path}]", "must be a section, [{path}]"),
+    "plain_secret": (
+        '密钥不能写明文，请写成 "env:变量名" 或 "file:路径"，例如 "env:{name}"',
+        'never in plain text: write "env:NAME" or "file:PATH", for example "env:{name}"',
+    ),
+    "bool_parsing": ("应为 true 或 false", "must be true or false"),
+    "bool_type": ("应为 true 或 false", "must be true or false"),
+    "int_parsing": ("应为整数", "must be a whole number"),
+    "int_type": ("应为整数", "must be a whole number"),
+    "int_from_float": ("应为整数", "must be a whole number"),
+    "float_parsing": ("应为数字", "must be a number"),
+    "float_type": ("应为数字", "must be a number"),
+    "finite_number": ("应为有限的数", "must be finite"),
+    "string_type": ("应为文字（加引号）", "must be text, in quotes"),
+    "string_too_short": ("不能为空", "must not be empty"),
+    "string_pattern_mismatch": ("格式不对，应符合 {pattern}", "must match {pattern}"),
+    "tuple_type": ("应为列表 [..]", "must be a list, [..]"),
+    "too_short": ("至少要有 {min_length} 项", "must hold at least {min_length}"),
+    "literal_error": ("只能是 {expected}", "must be {expected}"),
+    "greater_than": ("必须大于 {gt}", "must be greater than {gt}"),
+    "greater_than_equal": ("不能小于 {ge}", "must not be less than {ge}"),
+    "less_than": ("必须小于 {lt}", "must be less than {lt}"),
+    "less_than_equal": ("不能大于 {le}", "must not be greater than {le}"),
+}
+
+
+def _problem(error: ErrorDetails, sources: Mapping[str, str]) -> Problem:
+    path = _dotted(error["loc"])
+    zh, en = _say(error, path)
+    return Problem(path, zh, en, sources.get(path, ""))
+
+
+def _say(error: ErrorDetails, path: str) -> tuple[str, str]:
+    context = error.get("ctx", {})
+    if error["type"] == "vigilbot":
+        return str(context["zh"]), str(context["en"])
+    if error["type"] == "extra_forbidden":
+        return _unknown(path)
+    if error["type"] not in _WORDS:
+        return "值不合法", error["msg"]
+    zh, en = _WORDS[error["type"]]
+    words = {**context, "path": path, "name": PREFIX + path.upper().replace(".", "_")}
+    return zh.format_map(words), en.format_map(words)
+
+
+def _unknown(path: str) -> tuple[str, str]:
+    near = _nearest(path)
+    if not near:
+        return "没有这个设置", "unknown key"
+    return f"没有这个设置，是不是 {near}？", f"unknown key; did you mean {near}?"
+
+
+def _nearest(path: str) -> str:
+    """Look among the neighbours first, then for the same word in other sections."""
+    places = [*_sections(), *known_keys()]
+    parent, _, word = path.rpartition(".")
+    neighbours = {place: _leaf(place) for place in places if place.rpartition(".")[0] == parent}
+    elsewhere = {place: _leaf(place) for place in places}
+    for choices, cutoff in ((neighbours, _NEAR), (elsewhere, 85)):
+        best = process.extractOne(word, choices, scorer=fuzz.ratio, score_cutoff=cutoff)
+        if best is not None:
+            return best[2]
+    return ""
+
+
+def _sections(section: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
+    for name, child in _children(section):
+        if child is not None:
+            yield f"{prefix}{name}"
+            yield from _sections(child, f"{prefix}{name}.")
+
+
+def _leaf(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def _dotted(loc: Sequence[int | str]) -> str:
+    path = ""
+    for part in loc:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return path.lstrip(".")
