@@ -124,11 +124,12 @@ async def _still(seen: Run, allowed: tuple[RunStatus, ...], unit: Unit) -> Run:
 async def _swap(seen: Run, new: Run, unit: Unit) -> Run:
     if not await unit.runs.advance(seen, new):
         raise UsageError(STALE)
-    await _mark(new, unit)
+    await mark(new, unit)
     return new
 
 
-async def _mark(run: Run, unit: Unit) -> None:
+async def mark(run: Run, unit: Unit) -> None:
+    """Have the run's living card drawn anew, when its customer has a group."""
     customer = await unit.customers.get(run.customer)
     if customer and customer.chat:
         await unit.outbox.mark(card_of(run), customer.chat, run.updated_at)
@@ -158,14 +159,14 @@ async def _park(run: Run, gate: Gate, kit: Kit) -> None:
     async with kit.store.unit() as unit:
         if await unit.runs.advance(run, parked):
             await unit.lines.put(Line(run.id, gate.key, LineState.WAITING, now))
-            await _mark(parked, unit)
+            await mark(parked, unit)
 
 
 async def _deed(book: Runbook[Any], run: Run, line: Step | Each, kit: Kit) -> None:
     began = kit.clock.now()
     async with kit.store.unit() as unit:
         await unit.lines.put(Line(run.id, line.key, LineState.DOING, began))
-        await _mark(run, unit)
+        await mark(run, unit)
     case = load(book, run)
     try:
         match line:
@@ -245,7 +246,7 @@ async def _visit(run: Run, line: Each, case: Any, kit: Kit, name: str) -> bool:
     async with kit.store.unit() as unit:
         now = kit.clock.now()
         await unit.lines.put_host(HostLine(run.id, line.key, name, state, now, note, fault))
-        await _mark(replace(run, updated_at=now), unit)
+        await mark(replace(run, updated_at=now), unit)
     return state is LineState.DONE
 
 
@@ -277,4 +278,4 @@ async def _stick(run: Run, line: Row, began: datetime, error: OutsideError, kit:
         if await unit.runs.advance(run, stuck):
             note = stuck.note
             await unit.lines.put(Line(run.id, line.key, LineState.FAILED, began, now, note))
-            await _mark(stuck, unit)
+            await mark(stuck, unit)
