@@ -5,8 +5,11 @@ All texts are plain: a platform's `wire.py` escapes them. Limits of a platform n
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 class Tone(StrEnum):
@@ -205,3 +208,22 @@ def _plain_block(block: Block) -> str:
 def _plain_item(item: Item) -> str:
     note = f"（{item.note}）" if item.note else ""
     return f"{'  ' * item.level}{SIGNS[item.mark]} {item.title}{note}"
+
+
+_BLOCKS: dict[str, type[Block]] = {
+    kind.__name__: kind for kind in (Text, Fields, Table, Progress, Checklist, Buttons, Form)
+}
+
+
+def dumps(card: Card) -> str:
+    """Return the card as JSON, as the outbox keeps it; half a character becomes a "?"."""
+    blocks = [[type(block).__name__, msgspec.to_builtins(block)] for block in card.blocks]
+    text = json.dumps([card.title, card.tone, blocks], ensure_ascii=False)
+    return text.encode(errors="replace").decode()
+
+
+def loads(text: str) -> Card:
+    """Return the card that `dumps` kept."""
+    title, tone, pairs = msgspec.json.decode(text, type=tuple[str, Tone, list[tuple[str, object]]])
+    blocks = tuple(msgspec.convert(inner, _BLOCKS[kind]) for kind, inner in pairs)
+    return Card(title, tone, blocks)

@@ -1,0 +1,137 @@
+"""Drains the outbox: the only way out to a chat.
+
+One entry per chat at a time, in order. A living card is drawn from the present state when its
+turn comes, so it can be neither stale nor pile up. Back-off lives here alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+from adapters.card import Card, dumps, loads, plain
+from adapters.port import ChatPlatform, Clock, InDoubt, Permanent, Transient
+from adapters.words import File, Receipt
+from storage.records import Delivery, DeliveryState, Lane, LivingCard
+from storage.store import Store, Unit
+
+BACK_OFF = (1.0, 2.0, 5.0, 15.0, 60.0)
+"""Seconds before the next try, where the platform names no time."""
+
+DOUBTED = "（可能重复）"
+
+Draw = Callable[[str, Unit], Awaitable[Card]]
+"""(key of a living card, a view of what we remember) -> the card as it is now."""
+
+
+class Sender:
+    """The one who speaks. `chats` are the platforms by name."""
+
+    def __init__(
+        self, store: Store, chats: Mapping[str, ChatPlatform], draw: Draw, clock: Clock
+    ) -> None:
+        self._store = store
+        self._chats = chats
+        self._draw = draw
+        self._clock = clock
+
+    async def drain(self) -> int:
+        """Send what is due, chat beside chat, until nothing is; return how many went out."""
+        sent = 0
+        while True:
+            async with self._store.view() as unit:
+                heads = await unit.outbox.heads(self._clock.now())
+            if not heads:
+                return sent
+            async with asyncio.TaskGroup() as group:
+                for head in heads:
+                    group.create_task(self._deliver(head))
+            sent += len(heads)
+
+    async def _deliver(self, entry: Delivery) -> None:
+        platform = self._chats.get(entry.chat.platform)
+        if platform is None:
+            await self._fail(entry, f"平台 {entry.chat.platform} 没有启用")
+            return
+        try:
+            if entry.living:
+                await self._redraw(entry, platform)
+            else:
+                receipt = await _say(entry, platform)
+                await self._sent(entry, receipt)
+        except Transient as error:
+            await self._later(entry, error)
+        except Permanent as error:
+            await self._fail(entry, error.reason)
+        except InDoubt as error:
+            await self._doubt(entry, error.reason)
+
+    async def _redraw(self, entry: Delivery, platform: ChatPlatform) -> None:
+        async with self._store.view() as unit:
+            living = await unit.outbox.living(entry.living)
+            assert living is not None
+            card = await self._draw(entry.living, unit)
+        receipt = await _show(living, card, platform)
+        async with self._store.unit() as unit:
+            await unit.outbox.drawn(entry.living, living.version, receipt.id)
+            now = await unit.outbox.living(entry.living)
+            assert now is not None
+            # A fact that came while we drew found this entry waiting and added none of its own.
+            state = DeliveryState.WAITING if now.version > living.version else DeliveryState.SENT
+            at = self._clock.now()
+            await unit.outbox.save(
+                replace(entry, state=state, receipt=receipt.id, sent_at=at, tries=0, due=None)
+            )
+
+    async def _sent(self, entry: Delivery, receipt: Receipt) -> None:
+        now = self._clock.now()
+        await self._save(
+            replace(entry, state=DeliveryState.SENT, receipt=receipt.id, sent_at=now, reason="")
+        )
+
+    async def _later(self, entry: Delivery, error: Transient) -> None:
+        pause = error.retry_after or BACK_OFF[min(entry.tries, len(BACK_OFF) - 1)]
+        due = self._clock.now() + timedelta(seconds=pause)
+        await self._save(replace(entry, tries=entry.tries + 1, due=due, reason=error.reason))
+
+    async def _fail(self, entry: Delivery, reason: str) -> None:
+        await self._save(replace(entry, state=DeliveryState.FAILED, reason=reason))
+
+    async def _doubt(self, entry: Delivery, reason: str) -> None:
+        """An alarm is said again and marked; a living card is drawn again; the rest is kept as
+        doubtful, for a person to look at."""
+        async with self._store.unit() as unit:
+            await unit.outbox.save(replace(entry, state=DeliveryState.DOUBT, reason=reason))
+            now = self._clock.now()
+            if entry.living:
+                await unit.outbox.mark(entry.living, entry.chat, now)
+            elif entry.lane is Lane.ALARM and entry.card and DOUBTED not in entry.card:
+                card = loads(entry.card)
+                marked = dumps(replace(card, title=card.title + DOUBTED))
+                await unit.outbox.put(replace(entry, key=f"{entry.key}~2", card=marked, at=now))
+
+    async def _save(self, entry: Delivery) -> None:
+        async with self._store.unit() as unit:
+            await unit.outbox.save(entry)
+
+
+async def _say(entry: Delivery, platform: ChatPlatform) -> Receipt:
+    if entry.ring:
+        return await platform.ring(entry.ring, plain(loads(entry.card)), key=entry.key)
+    if entry.file_name:
+        file = File(entry.file_name, entry.file)
+        return await platform.upload(entry.chat, file, key=entry.key)
+    return await platform.send(entry.chat, loads(entry.card), key=entry.key)
+
+
+async def _show(living: LivingCard, card: Card, platform: ChatPlatform) -> Receipt:
+    """Edit in place; post anew where the platform cannot edit, or has lost the message."""
+    if living.receipt and platform.can.can_edit:
+        try:
+            return await platform.edit(Receipt(living.chat, living.receipt), card)
+        except Permanent:
+            return await platform.send(living.chat, card, key=f"{living.key}#{living.version}")
+    key = f"{living.key}#{living.version}" if living.receipt else living.key
+    return await platform.send(living.chat, card, key=key)
