@@ -366,6 +366,7 @@ class WebChat:
         body = wire.post_to_json(post)
         if post.card and len(body.encode(errors="replace")) > MAX_CARD_BYTES:
             raise Permanent("卡片太大", fault=Fault.REFUSED)
+        post = wire.post_from_json(body)  # as it will be after a restart, half characters mended
         rows = [("post", post.id, body)]
         if key:
             rows.append(("done", key, post.id))
