@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from adapters.port import (
     ChatPlatform,
@@ -21,6 +22,18 @@ from adapters.port import (
 from storage.records import EffectState
 from storage.store import Store
 
+CHINA = ZoneInfo("Asia/Shanghai")
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The provider, as contracts and cards name it."""
+
+    provider: str = "托管运维服务商"
+    contact: str = "交付经理"
+    phone: str = "400-000-0000"
+    zone: ZoneInfo = CHINA
+
 
 @dataclass(frozen=True, slots=True)
 class Kit:
@@ -33,6 +46,7 @@ class Kit:
     servers: Servers
     monitors: Monitors
     documents: Documents
+    house: House = House()
     model: Model | None = None
 
 

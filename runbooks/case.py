@@ -1,0 +1,52 @@
+"""What an onboarding knows: saved after every line of the table. No secret is ever in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from adapters.words import Chat
+from storage.records import Tier
+
+
+class Way(StrEnum):
+    """How the monitor is deployed, in the SOP's words."""
+
+    CUSTOMER = "a"
+    """On the customer's own server."""
+    MANAGED = "b"
+    """On our server, one instance and one block of ports per customer."""
+    STANDING = "c"
+    """An instance that already stands at a URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Somebody at the customer's."""
+
+    name: str
+    role: str = ""
+    phone: str = ""
+    email: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Onboarding:
+    """The intake form's answers, and what the lines have found since."""
+
+    customer: int
+    company: str
+    contacts: tuple[Contact, ...]
+    servers: tuple[str, ...]
+    """Names of the servers, whose rows are in storage."""
+    tier: Tier = Tier.BASIC
+    location: str = ""
+    """Cloud vendor, own machine room, or mixed."""
+    systems: tuple[str, ...] = ()
+    monitoring: str = ""
+    channels: tuple[str, ...] = ()
+    domain: str = ""
+    way: Way = Way.MANAGED
+    group: Chat | None = None
+    contract: str = ""
+    """The contract's number, once it is drawn up."""

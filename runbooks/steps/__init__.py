@@ -1,0 +1,1 @@
+"""What the lines do: one file for each thing that is touched."""
