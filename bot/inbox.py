@@ -1,0 +1,126 @@
+"""What people do, on its way in: seen before? which chat, which person, which role?
+
+The delivery, the fact that it causes and the answer are one transaction; the segment that
+follows is started after the commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from adapters.card import Tone, dumps, say
+from adapters.port import Clock, UsageError
+from adapters.words import Click, Event, Message, Person, Role
+from runbooks import walk as walking
+from runbooks.book import Gate, Runbook
+from runbooks.cards import Press, press
+from storage.records import Delivery, DeliveryState, Lane, Run
+from storage.store import Store, Unit
+
+RANK = {Role.CUSTOMER: 0, Role.ENGINEER: 1, Role.LEAD: 2}
+
+Go = Callable[[Run], Awaitable[None]]
+"""Starts the segment of a run that was just set walking."""
+
+Answer = Callable[[Message, Role, Unit], Awaitable[None]]
+"""Does what a message asks for."""
+
+
+class Inbox:
+    """The one who listens."""
+
+    def __init__(
+        self,
+        store: Store,
+        books: Mapping[str, Runbook[Any]],
+        clock: Clock,
+        go: Go,
+        answer: Answer,
+    ) -> None:
+        self._store = store
+        self._books = books
+        self._clock = clock
+        self._go = go
+        self._answer = answer
+
+    async def take(self, event: Event) -> None:
+        """Take one delivery; a second one of the same id does nothing.
+
+        A UsageError becomes an answer in the chat, and what had been written with it is undone.
+        """
+        try:
+            async with self._store.unit() as unit:
+                if not await self._new(event, unit):
+                    return
+                begun = await self._act(event, unit)
+        except UsageError as error:
+            async with self._store.unit() as unit:
+                if await self._new(event, unit):
+                    await self._say(event, str(error), unit)
+            return
+        if begun:
+            await self._go(begun)
+
+    async def role(self, event: Event, unit: Unit) -> Role:
+        """Return what somebody is in this chat: who is not known may do a customer's part."""
+        member = await unit.people.get(event.sender)
+        if member is None:
+            return Role.CUSTOMER
+        if member.customer is not None:
+            customer = await unit.customers.of_chat(event.chat)
+            if customer is None or customer.id != member.customer:
+                raise UsageError("您只能在贵公司自己的群里操作")
+        return member.role
+
+    async def _new(self, event: Event, unit: Unit) -> bool:
+        return await unit.people.see(event.chat.platform, event.id, self._clock.now())
+
+    async def _act(self, event: Event, unit: Unit) -> Run | None:
+        role = await self.role(event, unit)
+        if isinstance(event, Message):
+            await self._answer(event, role, unit)
+            return None
+        if isinstance(event, Click) and (pressed := press(event.action)):
+            return await self._press(event, pressed, role, unit)
+        raise UsageError(walking.STALE)
+
+    async def _press(self, event: Click, pressed: Press, role: Role, unit: Unit) -> Run:
+        run = await unit.runs.get(pressed.run)
+        if run is None or (run.line, run.attempt) != (pressed.line, pressed.attempt):
+            raise UsageError(walking.STALE)
+        customer = await unit.customers.get(run.customer)
+        if customer is None or customer.chat != event.chat:
+            raise UsageError("这张卡片不属于本群")
+        now = self._clock.now()
+        line = self._books[run.book].line(run.line)
+        match pressed.verb:
+            case "yes" if isinstance(line, Gate):
+                _may(role, line.by, event.sender)
+                note = f"{event.sender.name} 确认"
+                return await walking.answer(self._books, run, event.sender, note, now, unit)
+            case "retry":
+                _may(role, Role.ENGINEER, event.sender)
+                return await walking.retry(run, now, unit)
+        raise UsageError(walking.STALE)
+
+    async def _say(self, event: Event, text: str, unit: Unit) -> None:
+        await unit.outbox.put(
+            Delivery(
+                0,
+                f"reply:{event.chat.platform}:{event.id}",
+                event.chat,
+                Lane.NORMAL,
+                DeliveryState.WAITING,
+                self._clock.now(),
+                card=dumps(say("请再看一下", text, tone=Tone.WARNING)),
+            )
+        )
+
+
+_TITLES = {Role.CUSTOMER: "客户", Role.ENGINEER: "工程师", Role.LEAD: "负责人"}
+
+
+def _may(role: Role, needed: Role, who: Person) -> None:
+    if RANK[role] < RANK[needed]:
+        raise UsageError(f"{who.name or who.id}：这一步需要{_TITLES[needed]}来操作")

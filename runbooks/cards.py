@@ -1,0 +1,129 @@
+"""The living card of a run: drawn from the present state, whenever its turn comes.
+
+A button carries the line and the attempt that it was drawn for, so a press on an old card is
+known as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from adapters.card import Block, Button, Buttons, Card, Fields, Style, Table, Text, Tone
+from adapters.port import UsageError
+from runbooks.book import Each, Gate, Runbook, checklist, failures, progress
+from runbooks.walk import STALE, load
+from storage.records import HostLine, Line, LineState, Run, RunStatus
+from storage.store import Unit
+
+SHOWN = 20
+"""Failing hosts named on a card, one by one; the rest are counted."""
+
+TONES = {
+    RunStatus.WALKING: Tone.WORKING,
+    RunStatus.WAITING: Tone.WARNING,
+    RunStatus.STUCK: Tone.BAD,
+    RunStatus.DONE: Tone.GOOD,
+    RunStatus.CANCELLED: Tone.NEUTRAL,
+}
+
+CURES = {
+    "network": "请确认网络连通、安全组放行 SSH 端口；内网主机请登记跳板机",
+    "ssh_auth": "请确认用户名、密码或密钥，以及该用户允许 SSH 登录",
+    "host_key": "主机密钥与首次连接不同：请核实是否重装，确认后重新登记该服务器",
+    "sudo": "请为该用户开通 sudo，或登记 sudo 密码",
+    "disk": "请清理磁盘后重试",
+    "clock": "请启用 NTP 对时后重试",
+    "silent": "Agent 已装但没有数据：请确认服务器能访问监控地址，或使用离线安装包",
+}
+"""By fault: the SOP's cures, in words an engineer can act on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Press:
+    """What is written on a button of a run's card."""
+
+    verb: str
+    """yes, retry."""
+    run: str
+    line: str
+    attempt: int
+
+    def text(self) -> str:
+        """Return the button's action."""
+        return "|".join(("run", self.verb, self.run, self.line, str(self.attempt)))
+
+
+def press(action: str) -> Press | None:
+    """Return what a pressed button says; None when it is no button of a run."""
+    match action.split("|"):
+        case ["run", verb, run, line, attempt] if attempt.isascii() and attempt.isdecimal():
+            return Press(verb, run, line, int(attempt))
+    return None
+
+
+async def drawn(books: Mapping[str, Runbook[Any]], number: str, unit: Unit) -> Card:
+    """Return a run's card as it is now."""
+    run = await unit.runs.get(number)
+    if run is None:
+        raise UsageError(STALE)
+    lines = await unit.lines.of(number)
+    hosts = await unit.lines.hosts(number, run.line)
+    customer = await unit.customers.get(run.customer)
+    return card(books[run.book], run, lines, hosts, customer.name if customer else "")
+
+
+def card(
+    book: Runbook[Any],
+    run: Run,
+    lines: Mapping[str, Line],
+    hosts: Mapping[str, HostLine],
+    customer: str,
+) -> Card:
+    """Return the card of a run: progress, checklist, failing hosts with a cure, and buttons."""
+    case = load(book, run)
+    blocks: list[Block] = [
+        progress(book, case, run, lines),
+        checklist(book, case, lines),
+        *_failing(hosts),
+    ]
+    if run.note:
+        blocks.append(Text(run.note, Style.STRONG))
+    if run.fault in CURES:
+        blocks.append(Text(CURES[run.fault], Style.QUIET))
+    if buttons := _buttons(book, run):
+        blocks.append(Buttons(buttons))
+    return Card(f"{book.title} · {customer}", TONES[run.status], tuple(blocks))
+
+
+def _failing(hosts: Mapping[str, HostLine]) -> list[Block]:
+    groups = failures(hosts)
+    if not groups:
+        return []
+    done = sum(line.state is LineState.DONE for line in hosts.values())
+    rows = [(host, group.note) for group in groups for host in group.hosts]
+    blocks: list[Block] = [
+        Fields((("已完成", f"{done} 台"), ("失败", f"{len(rows)} 台"))),
+        Table(("服务器", "原因"), tuple(rows[:SHOWN])),
+    ]
+    if len(rows) > SHOWN:
+        blocks.append(Text(f"另有 {len(rows) - SHOWN} 台失败，原因同类", Style.QUIET))
+    return blocks
+
+
+def _buttons(book: Runbook[Any], run: Run) -> tuple[Button, ...]:
+    if not run.line:
+        return ()
+    line = book.line(run.line)
+
+    def action(verb: str) -> str:
+        return Press(verb, run.id, run.line, run.attempt).text()
+
+    if run.status is RunStatus.WAITING and isinstance(line, Gate):
+        sure = f"确定：{line.title}？"
+        return (Button(line.title, action("yes"), Style.PRIMARY, confirm=sure),)
+    if run.status is RunStatus.STUCK:
+        label = "重试失败主机" if isinstance(line, Each) else "重试"
+        return (Button(label, action("retry"), Style.PRIMARY),)
+    return ()

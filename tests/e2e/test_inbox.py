@@ -1,0 +1,168 @@
+"""From a press in the web chat to the next line, and what is said to those who may not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from adapters.card import Buttons, Card, plain
+from adapters.webchat.link import WebChat
+from adapters.words import Chat, Click, Message, Person, Role
+from bot.inbox import Inbox
+from bot.sender import Sender
+from runbooks import walk as walking
+from runbooks.book import Gate, Phase, Runbook, Step
+from runbooks.cards import drawn, press
+from runbooks.kit import Errand, Kit
+from storage.records import Customer, Member, Run, RunStatus
+from storage.store import Store, Unit
+
+LI = Person("web", "li", "李工")
+ZHAO = Person("web", "zhao", "赵主管")
+WANG = Person("web", "wang", "王经理")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    pass
+
+
+async def ok(case: Case, errand: Errand) -> tuple[Case, str]:
+    return case, "好"
+
+
+BOOK: Runbook[Case] = Runbook(
+    "sample",
+    "客户接入",
+    Case,
+    (
+        Phase("签约"),
+        Gate("signed", "确认合同已签", Role.LEAD, timedelta(days=7)),
+        Step("next", "下一步", ok),
+    ),
+)
+BOOKS = {"sample": BOOK}
+
+
+@pytest.fixture
+async def web(tmp_path: Path) -> AsyncIterator[WebChat]:
+    async with WebChat(tmp_path / "web.sqlite") as opened:
+        yield opened
+
+
+class House:
+    """An inbox, a sender and a chat, wired as the roof wires them; the engine walks at once."""
+
+    def __init__(self, store: Store, web: WebChat, clock: Any) -> None:
+        self.store, self.web, self.clock = store, web, clock
+        nobody = cast("Any", None)
+        self.kit = Kit(clock, store, {"web": web}, nobody, nobody, nobody)
+        self.inbox = Inbox(store, BOOKS, clock, self.go, self.hear)
+        self.sender = Sender(store, {"web": web}, self.draw, clock)
+        self.heard: list[tuple[str, Role]] = []
+
+    async def go(self, run: Run) -> None:
+        await walking.walk(BOOKS, run.id, self.kit)
+
+    async def hear(self, message: Message, role: Role, unit: Unit) -> None:
+        self.heard.append((message.text, role))
+
+    async def draw(self, key: str, unit: Unit) -> Card:
+        return await drawn(BOOKS, key.removeprefix("run:"), unit)
+
+    async def begin(self) -> Chat:
+        group = await self.web.open_chat("海蓝 监控交付", [LI, ZHAO, WANG], key="g")
+        now = self.clock.now()
+        async with self.store.unit() as unit:
+            customer = await unit.customers.add(Customer(0, "海蓝", "hailan", now, group))
+            await unit.people.put(Member(LI, Role.ENGINEER))
+            await unit.people.put(Member(ZHAO, Role.LEAD))
+            await unit.people.put(Member(WANG, Role.CUSTOMER, customer.id))
+            run = Run("r1", "sample", customer.id, "", RunStatus.WALKING, 0, "{}", LI, now, now)
+            await walking.start(BOOK, run, unit)
+        await walking.walk(BOOKS, "r1", self.kit)
+        await self.sender.drain()
+        return group
+
+    def button(self, group: Chat) -> tuple[str, str]:
+        """Return the receipt and the action of the one button that is drawn."""
+        ((post, action),) = [
+            (post.id, button.action)
+            for post in self.web.history(group)
+            for block in (post.card.blocks if post.card else ())
+            if isinstance(block, Buttons)
+            for button in block.buttons
+        ]
+        return post, action
+
+    def said(self, group: Chat) -> str:
+        last = self.web.history(group)[-1].card
+        assert last is not None
+        return plain(last)
+
+
+@pytest.fixture
+def house(store: Store, web: WebChat, clock: Any) -> House:
+    return House(store, web, clock)
+
+
+async def test_the_lead_opens_the_gate_and_the_card_shows_it(house: House) -> None:
+    group = await house.begin()
+    receipt, action = house.button(group)
+    click = await house.web.press(ZHAO, group, receipt, action)
+    await house.inbox.take(click)
+    await house.inbox.take(click)
+    await house.sender.drain()
+    assert len(house.web.history(group)) == 1
+    assert "2/2" in house.said(group)
+    assert "✅ 确认合同已签（赵主管 确认）" in house.said(group)
+
+
+@pytest.mark.parametrize("who", [LI, WANG])
+async def test_who_may_not_is_told_who_may(house: House, who: Person) -> None:
+    group = await house.begin()
+    receipt, action = house.button(group)
+    await house.inbox.take(await house.web.press(who, group, receipt, action))
+    await house.sender.drain()
+    assert f"{who.name}：这一步需要负责人来操作" in house.said(group)
+    async with house.store.view() as unit:
+        run = await unit.runs.get("r1")
+    assert run is not None
+    assert run.status is RunStatus.WAITING
+
+
+async def test_a_press_on_an_old_card_is_answered_as_such(house: House) -> None:
+    group = await house.begin()
+    _, action = house.button(group)
+    now = house.clock.now()
+    await house.inbox.take(Click("e1", group, ZHAO, action, now))
+    await house.inbox.take(Click("e2", group, ZHAO, action, now))
+    await house.sender.drain()
+    assert walking.STALE in house.said(group)
+
+
+async def test_a_card_of_another_group_cannot_be_pressed_here(house: House) -> None:
+    group = await house.begin()
+    _, action = house.button(group)
+    elsewhere = await house.web.open_chat("别家", [ZHAO], key="g2")
+    await house.inbox.take(Click("e1", elsewhere, ZHAO, action, house.clock.now()))
+    await house.sender.drain()
+    assert "不属于本群" in house.said(elsewhere)
+
+
+async def test_a_message_is_heard_once_with_the_role_of_its_sender(house: House) -> None:
+    group = await house.begin()
+    message = Message("m1", group, ZHAO, "/status", house.clock.now())
+    await house.inbox.take(message)
+    await house.inbox.take(message)
+    assert house.heard == [("/status", Role.LEAD)]
+
+
+def test_what_is_no_button_of_a_run_is_none() -> None:
+    for action in ("", "run|yes|r1|line", "run|yes|r1|line|²", "walk|yes|r1|line|1"):
+        assert press(action) is None
