@@ -6,12 +6,14 @@ follows is started after the commit.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from adapters.card import Tone, dumps, say
+from adapters.card import Card, Tone, dumps, say
 from adapters.port import Clock, UsageError
 from adapters.words import Click, Event, Message, Person, Role
+from commands.declare import Book, Call
+from commands.desk import Desk
 from runbooks import walk as walking
 from runbooks.book import Gate, Runbook
 from runbooks.cards import Press, press
@@ -23,9 +25,6 @@ RANK = {Role.CUSTOMER: 0, Role.ENGINEER: 1, Role.LEAD: 2}
 Go = Callable[[Run], Awaitable[None]]
 """Starts the segment of a run that was just set walking."""
 
-Answer = Callable[[Message, Role, Unit], Awaitable[None]]
-"""Does what a message asks for."""
-
 
 class Inbox:
     """The one who listens."""
@@ -36,13 +35,13 @@ class Inbox:
         books: Mapping[str, Runbook[Any]],
         clock: Clock,
         go: Go,
-        answer: Answer,
+        commands: Book,
     ) -> None:
         self._store = store
         self._books = books
         self._clock = clock
         self._go = go
-        self._answer = answer
+        self._commands = commands
 
     async def take(self, event: Event) -> None:
         """Take one delivery; a second one of the same id does nothing.
@@ -57,10 +56,11 @@ class Inbox:
         except UsageError as error:
             async with self._store.unit() as unit:
                 if await self._new(event, unit):
-                    await self._say(event, str(error), unit)
+                    card = say("请再看一下", str(error), tone=Tone.WARNING)
+                    await self._say(event, card, unit)
             return
-        if begun:
-            await self._go(begun)
+        for run in begun:
+            await self._go(run)
 
     async def role(self, event: Event, unit: Unit) -> Role:
         """Return what somebody is in this chat: who is not known may do a customer's part."""
@@ -76,14 +76,25 @@ class Inbox:
     async def _new(self, event: Event, unit: Unit) -> bool:
         return await unit.people.see(event.chat.platform, event.id, self._clock.now())
 
-    async def _act(self, event: Event, unit: Unit) -> Run | None:
+    async def _act(self, event: Event, unit: Unit) -> Sequence[Run]:
         role = await self.role(event, unit)
         if isinstance(event, Message):
-            await self._answer(event, role, unit)
-            return None
+            return await self._obey(event, role, unit)
         if isinstance(event, Click) and (pressed := press(event.action)):
-            return await self._press(event, pressed, role, unit)
+            return [await self._press(event, pressed, role, unit)]
         raise UsageError(walking.STALE)
+
+    async def _obey(self, message: Message, role: Role, unit: Unit) -> Sequence[Run]:
+        """Do what a message asks for; people may also just talk to each other."""
+        parsed = self._commands.parse(message.text, message.mentions)
+        if parsed is None:
+            return ()
+        customer = await unit.customers.of_chat(message.chat)
+        desk = Desk(unit, self._books, self._clock, customer)
+        card = await parsed.run(Call(message, role, customer.id if customer else None, desk))
+        if card:
+            await self._say(message, card, unit)
+        return desk.begun
 
     async def _press(self, event: Click, pressed: Press, role: Role, unit: Unit) -> Run:
         run = await unit.runs.get(pressed.run)
@@ -104,7 +115,7 @@ class Inbox:
                 return await walking.retry(run, now, unit)
         raise UsageError(walking.STALE)
 
-    async def _say(self, event: Event, text: str, unit: Unit) -> None:
+    async def _say(self, event: Event, card: Card, unit: Unit) -> None:
         await unit.outbox.put(
             Delivery(
                 0,
@@ -113,7 +124,7 @@ class Inbox:
                 Lane.NORMAL,
                 DeliveryState.WAITING,
                 self._clock.now(),
-                card=dumps(say("请再看一下", text, tone=Tone.WARNING)),
+                card=dumps(card),
             )
         )
 

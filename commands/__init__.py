@@ -1,1 +1,1 @@
-"""What people may ask: one file a command."""
+"""What people may ask: one file a command; `contents.py` lists them."""

@@ -15,6 +15,7 @@ from adapters.webchat.link import WebChat
 from adapters.words import Chat, Click, Message, Person, Role
 from bot.inbox import Inbox
 from bot.sender import Sender
+from commands.contents import BOOK as BOOK_OF_COMMANDS
 from runbooks import walk as walking
 from runbooks.book import Gate, Phase, Runbook, Step
 from runbooks.cards import drawn, press
@@ -62,15 +63,11 @@ class House:
         self.store, self.web, self.clock = store, web, clock
         nobody = cast("Any", None)
         self.kit = Kit(clock, store, {"web": web}, nobody, nobody, nobody)
-        self.inbox = Inbox(store, BOOKS, clock, self.go, self.hear)
+        self.inbox = Inbox(store, BOOKS, clock, self.go, BOOK_OF_COMMANDS)
         self.sender = Sender(store, {"web": web}, self.draw, clock)
-        self.heard: list[tuple[str, Role]] = []
 
     async def go(self, run: Run) -> None:
         await walking.walk(BOOKS, run.id, self.kit)
-
-    async def hear(self, message: Message, role: Role, unit: Unit) -> None:
-        self.heard.append((message.text, role))
 
     async def draw(self, key: str, unit: Unit) -> Card:
         return await drawn(BOOKS, key.removeprefix("run:"), unit)
@@ -155,12 +152,56 @@ async def test_a_card_of_another_group_cannot_be_pressed_here(house: House) -> N
     assert "不属于本群" in house.said(elsewhere)
 
 
-async def test_a_message_is_heard_once_with_the_role_of_its_sender(house: House) -> None:
+async def test_a_command_is_obeyed_once_and_answered(house: House) -> None:
     group = await house.begin()
-    message = Message("m1", group, ZHAO, "/status", house.clock.now())
+    message = await house.web.say(WANG, group, "／ｓｔａｔｕｓ")
+    heard = Message(message.id, group, WANG, message.text, house.clock.now())
+    await house.inbox.take(heard)
+    await house.inbox.take(heard)
+    await house.sender.drain()
+    assert len(house.web.history(group)) == 3
+    assert "【客户接入 · 海蓝】" in house.said(group)
+    assert "⏳ 确认合同已签" in house.said(group)
+
+
+@pytest.mark.parametrize(
+    ("who", "text", "said"),
+    [
+        (WANG, "/skip 不想等了", "负责人"),
+        (ZHAO, "/skip", "/skip"),
+        (LI, "/stauts", "/status"),
+        (LI, "/retry", walking.STALE),
+        (LI, "/bind 没有这家", "/onboard 没有这家"),
+    ],
+)
+async def test_what_cannot_be_done_is_answered_with_what_to_type(
+    house: House, who: Person, text: str, said: str
+) -> None:
+    group = await house.begin()
+    await house.inbox.take(Message("m1", group, who, text, house.clock.now()))
+    await house.sender.drain()
+    assert said in house.said(group)
+
+
+async def test_a_line_is_skipped_with_its_reason_and_the_run_goes_on(house: House) -> None:
+    group = await house.begin()
+    message = Message("m1", group, ZHAO, "/skip 合同下周补签", house.clock.now())
     await house.inbox.take(message)
-    await house.inbox.take(message)
-    assert house.heard == [("/status", Role.LEAD)]
+    await house.sender.drain()
+    async with house.store.view() as unit:
+        run = await unit.runs.get("r1")
+        trail = await unit.audit.entries()
+        lines = await unit.lines.of("r1")
+    assert run is not None
+    assert run.status is RunStatus.DONE
+    assert lines["signed"].note == "合同下周补签"
+    assert [(entry.actor, entry.deed) for entry in trail] == [("赵主管", "skip")]
+
+
+async def test_people_may_talk_without_the_bot_answering(house: House) -> None:
+    group = await house.begin()
+    await house.inbox.take(Message("m1", group, WANG, "大家好", house.clock.now()))
+    assert await house.sender.drain() == 0
 
 
 def test_what_is_no_button_of_a_run_is_none() -> None:

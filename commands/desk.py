@@ -1,0 +1,41 @@
+"""What a command finds on its desk: this chat's customer and run, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from adapters.port import Clock, UsageError
+from commands.declare import Call
+from runbooks.book import Runbook
+from storage.records import Customer, Run
+from storage.runs import OPEN
+from storage.store import Unit
+
+
+@dataclass(slots=True)
+class Desk:
+    """One message's transaction, and the runs that are to be walked after its commit."""
+
+    unit: Unit
+    books: Mapping[str, Runbook[Any]]
+    clock: Clock
+    customer: Customer | None
+    begun: list[Run] = field(default_factory=list)
+
+    async def run(self) -> Run:
+        """Return the run that is open for this chat's customer, or say what to type."""
+        if self.customer is None:
+            raise UsageError("本群还没有绑定客户：请输入 /bind 公司名")
+        runs = await self.unit.runs.of(self.customer.id)
+        found = next((run for run in runs if run.status in OPEN), None)
+        if found is None:
+            raise UsageError("本群没有进行中的流程：请输入 /onboard 公司名 开始接入")
+        return found
+
+
+def desk_of(call: Call) -> Desk:
+    """Return the call's desk."""
+    assert isinstance(call.context, Desk)
+    return call.context
