@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from adapters.card import Card, Tone, dumps, say
-from adapters.port import Clock, UsageError
-from adapters.words import Click, Event, Message, Person, Role
+from adapters.port import Clock, Documents, UsageError
+from adapters.words import Click, Event, Message, Person, Role, Submission
 from commands.declare import Book, Call
 from commands.desk import Desk
+from runbooks import intake
 from runbooks import walk as walking
+from runbooks.begin import begin
 from runbooks.book import Gate, Runbook
 from runbooks.cards import Press, press
 from storage.records import Delivery, DeliveryState, Lane, Run
@@ -36,12 +38,14 @@ class Inbox:
         clock: Clock,
         go: Go,
         commands: Book,
+        documents: Documents,
     ) -> None:
         self._store = store
         self._books = books
         self._clock = clock
         self._go = go
         self._commands = commands
+        self._documents = documents
 
     async def take(self, event: Event) -> None:
         """Take one delivery; a second one of the same id does nothing.
@@ -80,6 +84,10 @@ class Inbox:
         role = await self.role(event, unit)
         if isinstance(event, Message):
             return await self._obey(event, role, unit)
+        if isinstance(event, Submission) and event.action == intake.ACTION:
+            _may(role, Role.ENGINEER, event.sender)
+            answers = intake.read(event.values, event.files, self._documents)
+            return [await begin(answers, event.sender, self._clock.now(), unit)]
         if isinstance(event, Click) and (pressed := press(event.action)):
             return [await self._press(event, pressed, role, unit)]
         raise UsageError(walking.STALE)

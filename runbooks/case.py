@@ -47,6 +47,8 @@ class Onboarding:
     channels: tuple[str, ...] = ()
     domain: str = ""
     way: Way = Way.MANAGED
+    url: str = ""
+    """Of the instance: given in way C, found in the others."""
     group: Chat | None = None
     contract: str = ""
     """The contract's number, once it is drawn up."""

@@ -7,7 +7,7 @@ from datetime import timedelta
 from adapters.words import Role
 from runbooks.book import Each, Gate, Phase, Runbook, Step
 from runbooks.case import Onboarding
-from runbooks.steps import contract, servers
+from runbooks.steps import contract, group, servers
 
 ONBOARDING: Runbook[Onboarding] = Runbook(
     "onboarding",
@@ -15,6 +15,7 @@ ONBOARDING: Runbook[Onboarding] = Runbook(
     Onboarding,
     (
         Phase("签约", "Day 0"),
+        Step("group", "建立客户群", group.make, unless=group.bound),
         Step("contract", "生成服务合同", contract.draft),
         Step("sheet", "生成客户信息表", contract.sheet),
         Gate("signed", "确认合同已签", Role.LEAD, timedelta(days=7)),

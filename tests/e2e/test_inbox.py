@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from adapters.card import Buttons, Card, plain
+from adapters.documents import OfficeDocuments
 from adapters.webchat.link import WebChat
 from adapters.words import Chat, Click, Message, Person, Role
 from bot.inbox import Inbox
@@ -20,6 +21,7 @@ from runbooks import walk as walking
 from runbooks.book import Gate, Phase, Runbook, Step
 from runbooks.cards import drawn, press
 from runbooks.kit import Errand, Kit
+from runbooks.onboarding import ONBOARDING
 from storage.records import Customer, Member, Run, RunStatus
 from storage.store import Store, Unit
 
@@ -47,7 +49,7 @@ BOOK: Runbook[Case] = Runbook(
         Step("next", "下一步", ok),
     ),
 )
-BOOKS = {"sample": BOOK}
+BOOKS: dict[str, Runbook[Any]] = {"sample": BOOK, ONBOARDING.name: ONBOARDING}
 
 
 @pytest.fixture
@@ -62,8 +64,8 @@ class House:
     def __init__(self, store: Store, web: WebChat, clock: Any) -> None:
         self.store, self.web, self.clock = store, web, clock
         nobody = cast("Any", None)
-        self.kit = Kit(clock, store, {"web": web}, nobody, nobody, nobody)
-        self.inbox = Inbox(store, BOOKS, clock, self.go, BOOK_OF_COMMANDS)
+        self.kit = Kit(clock, store, {"web": web}, nobody, nobody, OfficeDocuments())
+        self.inbox = Inbox(store, BOOKS, clock, self.go, BOOK_OF_COMMANDS, OfficeDocuments())
         self.sender = Sender(store, {"web": web}, self.draw, clock)
 
     async def go(self, run: Run) -> None:
@@ -196,6 +198,34 @@ async def test_a_line_is_skipped_with_its_reason_and_the_run_goes_on(house: Hous
     assert run.status is RunStatus.DONE
     assert lines["signed"].note == "合同下周补签"
     assert [(entry.actor, entry.deed) for entry in trail] == [("赵主管", "skip")]
+
+
+async def test_a_typed_onboard_becomes_a_group_with_a_contract(house: House) -> None:
+    """The thinnest path: a form in the operations group, and a second sending of it."""
+    ops = await house.web.open_chat("运营群", [LI, ZHAO], key="ops")
+    async with house.store.unit() as unit:
+        await unit.people.put(Member(LI, Role.ENGINEER))
+    typed = Message("m1", ops, LI, "/onboard 海蓝科技", house.clock.now())
+    await house.inbox.take(typed)
+    await house.sender.drain()
+    form = house.web.history(ops)[-1]
+    values = {
+        "contacts": "王经理，13800000000",
+        "servers": "web-01 10.0.0.1 22 root",
+        "channels": "feishu",
+    }
+    sent = await house.web.submit(LI, ops, form.id, "onboard", values)
+    await house.inbox.take(sent)
+    again = await house.web.submit(LI, ops, form.id, "onboard", values)
+    await house.inbox.take(again)
+    await house.sender.drain()
+    assert "已经存在" in house.said(ops)
+    (group,) = [g for g in house.web.chats(LI) if g.title == "海蓝科技 监控交付"]
+    names = [file.name for post in house.web.history(group) for file in post.files]
+    assert names == ["服务合同-海蓝科技.docx", "客户信息表-海蓝科技.xlsx"]
+    async with house.store.view() as unit:
+        (run,) = await unit.runs.open()
+    assert (run.status, run.line) == (RunStatus.WAITING, "signed")
 
 
 async def test_people_may_talk_without_the_bot_answering(house: House) -> None:
