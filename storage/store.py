@@ -50,6 +50,8 @@ class Store:
         self._sqlite = self._url.get_backend_name() == "sqlite"
         # SQLite has one writer; waiting here is fair and cheap, waiting in the file is neither.
         self._writing = asyncio.Lock() if self._sqlite else None
+        self.changed = asyncio.Event()
+        """Set after each commit; who waits for news clears it before he looks."""
         self._writer: AsyncEngine
         self._reader: AsyncEngine
 
@@ -76,6 +78,7 @@ class Store:
         """Give a transaction that may write; it commits when the block ends well."""
         async with self._begin() as connection:
             yield self._of(connection)
+        self.changed.set()
 
     @asynccontextmanager
     async def view(self) -> AsyncIterator[Unit]:

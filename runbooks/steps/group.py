@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from adapters.port import InDoubt, Permanent
-from adapters.words import Chat
+from adapters.words import Chat, Role
 from runbooks.case import Onboarding
 from runbooks.kit import Errand
 
@@ -20,19 +20,23 @@ async def bound(case: Onboarding, errand: Errand) -> str:
 
 
 async def make(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
-    """Create the group with the engineer who began, and make it the customer's."""
+    """Create the group with the engineer who began and the leads, and make it the customer's."""
     kit = errand.kit
     async with kit.store.view() as unit:
         run = await unit.runs.get(errand.run)
+        leads = await unit.people.with_role(Role.LEAD)
     assert run is not None
-    platform = kit.chats[run.started_by.platform]
+    begun_by = run.started_by
+    others = [m.person for m in leads if m.person.platform == begun_by.platform]
+    team = (begun_by, *(person for person in others if person != begun_by))
+    platform = kit.chats[begun_by.platform]
     if not platform.can.creates_chats:
         raise Permanent("这个平台不能由机器人建群：请先手工建群，再在群里输入 /bind，然后重试")
     title = f"{case.company} 监控交付"
 
     async def do() -> str:
         key = errand.key("open")
-        return (await platform.open_chat(title, (run.started_by,), key=key)).id
+        return (await platform.open_chat(title, team, key=key)).id
 
     async def look() -> str:
         if platform.can.has_idempotency:

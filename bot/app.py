@@ -1,0 +1,101 @@
+"""Wires everything: the only file, with the command line and the demo, that names what is concrete."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from adapters.card import Card
+from adapters.port import ChatPlatform
+from bot.inbox import Inbox
+from bot.sender import Sender
+from commands.contents import BOOK
+from runbooks.book import Runbook
+from runbooks.cards import drawn
+from runbooks.engine import Engine
+from runbooks.kit import Kit
+from runbooks.onboarding import ONBOARDING
+from storage.journal import journal_in
+from storage.store import Unit
+
+BOOKS: Mapping[str, Runbook[Any]] = {ONBOARDING.name: ONBOARDING}
+
+SWEEP = 5
+"""Seconds between two looks for runs that nobody walks."""
+
+PATIENCE = 1.0
+"""Seconds without news after which the sender looks for entries that have backed off."""
+
+
+class SystemClock:
+    """The machine's own time."""
+
+    def now(self) -> datetime:
+        return datetime.now(tz=UTC)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Bot:
+    """The whole program at work."""
+
+    kit: Kit
+    engine: Engine
+    inbox: Inbox
+    sender: Sender
+
+    async def listen(self, platform: ChatPlatform) -> None:
+        """Take what people do on one platform, in order."""
+        async for event in platform.events():
+            await self.inbox.take(event)
+
+    async def speak(self) -> None:
+        """Send what is due, as soon as something was written, and what backed off in time."""
+        news = self.kit.store.changed
+        while True:
+            news.clear()
+            await self.sender.drain()
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await news.wait()
+            except TimeoutError:
+                continue
+
+
+@asynccontextmanager
+async def working(kit: Kit, journal: Path, *, executor: str = "vigilbot-1") -> AsyncIterator[Bot]:
+    """Run the bot over a kit whose ports are open; leaving ends every task that it began."""
+
+    async def draw(key: str, unit: Unit) -> Card:
+        return await drawn(BOOKS, key.removeprefix("run:"), unit)
+
+    async with Engine(BOOKS, kit, journal_in(journal), executor=executor) as engine:
+        inbox = Inbox(kit.store, BOOKS, kit.clock, engine.go, BOOK, kit.documents)
+        bot = Bot(kit, engine, inbox, Sender(kit.store, kit.chats, draw, kit.clock))
+        scheduler = AsyncIOScheduler(timezone=UTC)
+        scheduler.add_job(engine.sweep, "interval", seconds=SWEEP, max_instances=1)
+        scheduler.start()
+        try:
+            # Whoever dies takes the bot down with it: a deaf bot that looks alive is worse.
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(bot.speak(), name="speak")]
+                tasks += [
+                    group.create_task(bot.listen(chat), name=f"listen:{name}")
+                    for name, chat in kit.chats.items()
+                ]
+                try:
+                    yield bot
+                finally:
+                    for task in tasks:
+                        task.cancel()
+        finally:
+            scheduler.shutdown(wait=False)
