@@ -18,10 +18,11 @@ from bot.inbox import Inbox
 from bot.sender import Sender
 from commands.contents import BOOK
 from runbooks.book import Runbook
-from runbooks.cards import drawn
+from runbooks.cards import drawn, operations
 from runbooks.engine import Engine
 from runbooks.kit import Kit
 from runbooks.onboarding import ONBOARDING
+from runbooks.walk import OPERATIONS
 from storage.journal import journal_in
 from storage.store import Unit
 
@@ -76,6 +77,8 @@ async def working(kit: Kit, journal: Path, *, executor: str = "vigilbot-1") -> A
     """Run the bot over a kit whose ports are open; leaving ends every task that it began."""
 
     async def draw(key: str, unit: Unit) -> Card:
+        if key == OPERATIONS:
+            return await operations(BOOKS, unit)
         return await drawn(BOOKS, key.removeprefix("run:"), unit)
 
     async with Engine(BOOKS, kit, journal_in(journal), executor=executor) as engine:

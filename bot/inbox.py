@@ -6,6 +6,7 @@ follows is started after the commit.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,8 +18,8 @@ from commands.desk import Desk
 from runbooks import intake
 from runbooks import walk as walking
 from runbooks.begin import begin
-from runbooks.book import Gate, Runbook
-from runbooks.cards import Press, press
+from runbooks.book import Decision, Gate, Runbook
+from runbooks.press import Press, press
 from storage.records import Delivery, DeliveryState, Lane, Run
 from storage.store import Store, Unit
 
@@ -53,10 +54,12 @@ class Inbox:
         A UsageError becomes an answer in the chat, and what had been written with it is undone.
         """
         try:
+            # A long server list takes a while to read: not inside the one writer's turn.
+            answers = await self._answers(event)
             async with self._store.unit() as unit:
                 if not await self._new(event, unit):
                     return
-                begun = await self._act(event, unit)
+                begun = await self._act(event, answers, unit)
         except UsageError as error:
             async with self._store.unit() as unit:
                 if await self._new(event, unit):
@@ -80,15 +83,19 @@ class Inbox:
     async def _new(self, event: Event, unit: Unit) -> bool:
         return await unit.people.see(event.chat.platform, event.id, self._clock.now())
 
-    async def _act(self, event: Event, unit: Unit) -> Sequence[Run]:
+    async def _answers(self, event: Event) -> intake.Intake | None:
+        if not isinstance(event, Submission) or event.action != intake.ACTION:
+            return None
+        return await asyncio.to_thread(intake.read, event.values, event.files, self._documents)
+
+    async def _act(self, event: Event, answers: intake.Intake | None, unit: Unit) -> Sequence[Run]:
         role = await self.role(event, unit)
         if isinstance(event, Message):
             return await self._obey(event, role, unit)
-        if isinstance(event, Submission) and event.action == intake.ACTION:
+        if answers:
             _may(role, Role.ENGINEER, event.sender)
-            answers = intake.read(event.values, event.files, self._documents)
             return [await begin(answers, event.sender, self._clock.now(), unit)]
-        if isinstance(event, Click) and (pressed := press(event.action)):
+        if pressed := press(event.action):
             return [await self._press(event, pressed, role, unit)]
         raise UsageError(walking.STALE)
 
@@ -104,7 +111,9 @@ class Inbox:
             await self._say(message, card, unit)
         return desk.begun
 
-    async def _press(self, event: Click, pressed: Press, role: Role, unit: Unit) -> Run:
+    async def _press(
+        self, event: Click | Submission, pressed: Press, role: Role, unit: Unit
+    ) -> Run:
         run = await unit.runs.get(pressed.run)
         if run is None or (run.line, run.attempt) != (pressed.line, pressed.attempt):
             raise UsageError(walking.STALE)
@@ -112,16 +121,16 @@ class Inbox:
         if customer is None or customer.chat != event.chat:
             raise UsageError("这张卡片不属于本群")
         now = self._clock.now()
+        if pressed.verb == "retry":
+            _may(role, Role.ENGINEER, event.sender)
+            return await walking.retry(run, now, unit)
         line = self._books[run.book].line(run.line)
-        match pressed.verb:
-            case "yes" if isinstance(line, Gate):
-                _may(role, line.by, event.sender)
-                note = f"{event.sender.name} 确认"
-                return await walking.answer(self._books, run, event.sender, note, now, unit)
-            case "retry":
-                _may(role, Role.ENGINEER, event.sender)
-                return await walking.retry(run, now, unit)
-        raise UsageError(walking.STALE)
+        if not isinstance(line, Gate):
+            raise UsageError(walking.STALE)
+        _may(role, line.by, event.sender)
+        values = event.values if isinstance(event, Submission) else {}
+        decision = Decision(unit, run, event.sender, now, pressed.verb, values)
+        return await walking.decide(self._books, decision)
 
     async def _say(self, event: Event, card: Card, unit: Unit) -> None:
         await unit.outbox.put(

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-from adapters.card import Checklist, Item, Mark, Progress
+from adapters.card import Block, Checklist, Item, Mark, Progress
 from adapters.port import UsageError
-from adapters.words import Role
+from adapters.words import Person, Role
 from storage.records import HostLine, Line, LineState, Run
+from storage.store import Unit
 
 Case = TypeVar("Case")
 
@@ -76,13 +77,49 @@ class Each:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """What somebody pressed or filled in at a gate, in the transaction that will hold it."""
+
+    unit: Unit
+    run: Run
+    by: Person
+    now: datetime
+    verb: str = "yes"
+    values: Mapping[str, str] = field(default_factory=dict)
+    """What a form's inputs hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What comes of a decision: a proof opens the gate, none leaves it shut."""
+
+    case: Any
+    proof: Proof = ""
+    reopen: tuple[str, ...] = ()
+    """Keys of lines that are to be walked again (a refusal names them); needs no proof."""
+
+
+Decide = Callable[[Any, Decision], Awaitable[Ruling]]
+"""(case, decision) -> the ruling; raises UsageError when that person may not, or filled in wrong."""
+
+Draw = Callable[[Any, Run, Unit], Awaitable[tuple[Block, ...]]]
+"""(case, run, view) -> what the card shows while the run waits there: evidence, a form, buttons."""
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
-    """A person decides. The run is parked in its row until they press, or `within` is over."""
+    """A person decides. The run is parked in its row until they do, or `within` is over.
+
+    Without `decide` one press of a person of the role `by` opens it. With `draw` the card shows
+    that in the place of the one button.
+    """
 
     key: str
     title: str
     by: Role
     within: timedelta
+    decide: Decide | None = None
+    draw: Draw | None = None
     when: Condition | None = None
     sop: tuple[str, ...] = ()
 

@@ -7,12 +7,13 @@ known as one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from adapters.card import Block, Button, Buttons, Card, Fields, Style, Table, Text, Tone
 from adapters.port import UsageError
 from runbooks.book import Each, Gate, Runbook, checklist, failures, progress
+from runbooks.press import action
 from runbooks.walk import STALE, load
 from storage.records import HostLine, Line, LineState, Run, RunStatus
 from storage.store import Unit
@@ -40,29 +41,6 @@ CURES = {
 """By fault: the SOP's cures, in words an engineer can act on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Press:
-    """What is written on a button of a run's card."""
-
-    verb: str
-    """yes, retry."""
-    run: str
-    line: str
-    attempt: int
-
-    def text(self) -> str:
-        """Return the button's action."""
-        return "|".join(("run", self.verb, self.run, self.line, str(self.attempt)))
-
-
-def press(action: str) -> Press | None:
-    """Return what a pressed button says; None when it is no button of a run."""
-    match action.split("|"):
-        case ["run", verb, run, line, attempt] if attempt.isascii() and attempt.isdecimal():
-            return Press(verb, run, line, int(attempt))
-    return None
-
-
 async def drawn(books: Mapping[str, Runbook[Any]], number: str, unit: Unit) -> Card:
     """Return a run's card as it is now."""
     run = await unit.runs.get(number)
@@ -71,7 +49,39 @@ async def drawn(books: Mapping[str, Runbook[Any]], number: str, unit: Unit) -> C
     lines = await unit.lines.of(number)
     hosts = await unit.lines.hosts(number, run.line)
     customer = await unit.customers.get(run.customer)
-    return card(books[run.book], run, lines, hosts, customer.name if customer else "")
+    book = books[run.book]
+    shown = card(book, run, lines, hosts, customer.name if customer else "")
+    line = book.line(run.line) if run.line else None
+    if run.status is RunStatus.WAITING and isinstance(line, Gate) and line.draw:
+        return replace(shown, blocks=shown.blocks + await line.draw(load(book, run), run, unit))
+    return shown
+
+
+async def operations(books: Mapping[str, Runbook[Any]], unit: Unit) -> Card:
+    """Return the operations group's card: one line for each customer."""
+    rows: list[tuple[str, ...]] = []
+    for customer in await unit.customers.all():
+        runs = await unit.runs.of(customer.id)
+        rows.append((customer.name, *_standing(books, runs[0] if runs else None)))
+    return Card(
+        "客户一览", Tone.NEUTRAL, (Table(("客户", "状态", "当前步骤", "说明"), tuple(rows)),)
+    )
+
+
+STATES = {
+    RunStatus.WALKING: "🔄 进行中",
+    RunStatus.WAITING: "⏳ 等待确认",
+    RunStatus.STUCK: "❌ 已停下",
+    RunStatus.DONE: "✅ 完成",
+    RunStatus.CANCELLED: "已取消",
+}
+
+
+def _standing(books: Mapping[str, Runbook[Any]], run: Run | None) -> tuple[str, str, str]:
+    if run is None:
+        return ("—", "", "")
+    line = books[run.book].line(run.line).title if run.line else ""
+    return (STATES[run.status], line, run.note[:60])
 
 
 def card(
@@ -117,13 +127,10 @@ def _buttons(book: Runbook[Any], run: Run) -> tuple[Button, ...]:
         return ()
     line = book.line(run.line)
 
-    def action(verb: str) -> str:
-        return Press(verb, run.id, run.line, run.attempt).text()
-
-    if run.status is RunStatus.WAITING and isinstance(line, Gate):
+    if run.status is RunStatus.WAITING and isinstance(line, Gate) and not line.draw:
         sure = f"确定：{line.title}？"
-        return (Button(line.title, action("yes"), Style.PRIMARY, confirm=sure),)
+        return (Button(line.title, action("yes", run), Style.PRIMARY, confirm=sure),)
     if run.status is RunStatus.STUCK:
         label = "重试失败主机" if isinstance(line, Each) else "重试"
-        return (Button(label, action("retry"), Style.PRIMARY),)
+        return (Button(label, action("retry", run), Style.PRIMARY),)
     return ()

@@ -31,6 +31,17 @@ class Contact:
 
 
 @dataclass(frozen=True, slots=True)
+class Approver:
+    """Who signs the acceptance, and who may in their place. Ids are empty until they are known in
+    the customer's chat; whoever cannot join it signs through a one-time link."""
+
+    name: str
+    id: str = ""
+    deputy: str = ""
+    deputy_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Onboarding:
     """The intake form's answers, and what the lines have found since."""
 
@@ -52,3 +63,18 @@ class Onboarding:
     group: Chat | None = None
     contract: str = ""
     """The contract's number, once it is drawn up."""
+    console: str = ""
+    """The address at which the customer signs in to the monitor."""
+    channel: int = 0
+    """Id of the monitor's one channel, which is ours."""
+    on_call: tuple[Contact, ...] = ()
+    """Who is rung, in this order, when an alert is not acknowledged."""
+    escalate_after: tuple[int, ...] = ()
+    """Minutes until each level of the escalation policy."""
+    approvers: tuple[Approver, ...] = ()
+    need: int = 0
+    """How many of the approvers have to sign."""
+    evidence: str = ""
+    """SHA-256 of the evidence that the approvers see; empty until the checklist is drawn up."""
+    round: int = 1
+    """Counts up with each refusal: what is tested again is a new deed."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,14 +14,25 @@ from adapters.port import (
     Clock,
     Documents,
     InDoubt,
+    Login,
     Model,
     Monitors,
     Permanent,
     Servers,
     Transient,
 )
+from adapters.words import NOTHING, Secret
 from storage.records import EffectState
 from storage.store import Store
+
+RETENTION = {
+    "host_metrics": 90,
+    "db_metrics": 30,
+    "ai_insights": 90,
+    "audit_logs": 365,
+    "log_entries": 7,  # more has no effect: another task of the monitor deletes logs after 7 days
+}
+"""Days, per kind of the monitor's data."""
 
 CHINA = ZoneInfo("Asia/Shanghai")
 
@@ -33,6 +45,31 @@ class House:
     contact: str = "交付经理"
     phone: str = "400-000-0000"
     zone: ZoneInfo = CHINA
+    public_url: str = "http://127.0.0.1:8080"
+    """Where hooks and one-time links reach the bot's web; no slash at the end."""
+    account: str = "vigilbot@example.com"
+    """The bot's own account on every monitor."""
+    managed: Login | None = None
+    """Our server for way B; None when there is none."""
+    managed_root: str = "/opt/vigilbot"
+    """Where instances live on it, one directory each."""
+    retention: Mapping[str, int] = field(default_factory=lambda: dict(RETENTION))
+    ai_url: str = "https://api.deepseek.com/v1"
+    ai_model: str = "deepseek-chat"
+    ai_key: Secret = NOTHING
+    bundle: Path | None = None
+    """The agent bundle: a directory or .tar.gz with `scripts/install-agent.sh` and `agent/`."""
+    compose: Path | None = None
+    """The compose template; None for the one that is shipped."""
+    deploy_script: Path | None = None
+    """The upstream deploy script for way A; None for our own compose file."""
+    generation: str = "vigilops"
+    """Name in paths, units and images: vigilops, or nightmend for the newer ones."""
+    at_once: int = 50
+    stop_after: float = 0.3
+    """Share of hosts that may fail before a wave is stopped."""
+    escalate_after: tuple[int, ...] = (5, 15, 30)
+    """Minutes until each level of the escalation policy, unless the customer wants others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +83,7 @@ class Kit:
     servers: Servers
     monitors: Monitors
     documents: Documents
-    house: House = House()
+    house: House = field(default_factory=House)
     model: Model | None = None
 
 

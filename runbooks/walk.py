@@ -8,22 +8,27 @@ the card, and that transaction is a compare-and-set.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 import msgspec
 
 from adapters.port import Fault, InDoubt, OutsideError, Transient, UsageError
 from adapters.words import Person
-from runbooks.book import Each, Gate, Row, Runbook, Step, failures
+from runbooks.book import Decision, Each, Gate, Row, Ruling, Runbook, Step, failures
 from runbooks.kit import Errand, Kit
 from storage.records import HostLine, Line, LineState, Run, RunStatus
 from storage.store import Unit
 
 BACK_OFF = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds between the tries of a line, where the other side names no time."""
+
+OPERATIONS = "operations"
+"""Key of the operations group's living card."""
+
+ENDED = (LineState.DONE, LineState.SKIPPED)
 
 STALE = "这一步已经由别人处理，或卡片已过期：请看最新的进度卡，或输入 /status"
 
@@ -74,14 +79,39 @@ async def walk(books: Books, number: str, kit: Kit) -> Run:
             await _deed(book, run, line, kit)
 
 
-async def answer(books: Books, seen: Run, by: Person, note: str, now: datetime, unit: Unit) -> Run:
-    """A person opens the gate at which `seen` is parked; raises UsageError when it is too late.
+async def decide(books: Books, decision: Decision) -> Run:
+    """A person presses or fills in something at the gate where `decision.run` is parked.
 
-    `seen` is the run as it was drawn: line and attempt stand on the button.
+    The decision's run is the run as it was drawn: line and attempt stand on the button. Raises
+    UsageError when it is too late, or when the gate says no.
     """
-    run = await _still(seen, (RunStatus.WAITING,), unit)
-    ended = Line(run.id, run.line, LineState.DONE, run.updated_at, now, proof=note, by=by)
-    return await _go_on(books[run.book], run, ended, now, unit)
+    unit, now = decision.unit, decision.now
+    run = await _still(decision.run, (RunStatus.WAITING,), unit)
+    book = books[run.book]
+    gate = book.line(run.line)
+    if not isinstance(gate, Gate):
+        raise UsageError(STALE)
+    case = load(book, run)
+    if gate.decide:
+        ruling = await gate.decide(case, decision)
+    elif decision.verb == "yes":
+        ruling = Ruling(case, f"{decision.by.name} 确认")
+    else:
+        raise UsageError(STALE)
+    decided = replace(run, case=dump(ruling.case))
+    if ruling.reopen:
+        return await _go_back(book, decided, ruling.reopen, now, unit)
+    if not ruling.proof:
+        return await _swap(run, replace(decided, updated_at=now), unit)
+    ended = Line(
+        run.id, run.line, LineState.DONE, run.updated_at, now, proof=ruling.proof, by=decision.by
+    )
+    return await _go_on(book, decided, ended, now, unit)
+
+
+async def remind(run: Run, again: timedelta, now: datetime, unit: Unit) -> bool:
+    """Note that a gate's deadline has passed and set the next; False when somebody was faster."""
+    return await unit.runs.advance(run, replace(run, deadline=now + again))
 
 
 async def retry(seen: Run, now: datetime, unit: Unit) -> Run:
@@ -133,10 +163,13 @@ async def mark(run: Run, unit: Unit) -> None:
     customer = await unit.customers.get(run.customer)
     if customer and customer.chat:
         await unit.outbox.mark(card_of(run), customer.chat, run.updated_at)
+    # The operations group, where one is known, has a line for each customer.
+    if operations := await unit.outbox.living(OPERATIONS):
+        await unit.outbox.mark(OPERATIONS, operations.chat, run.updated_at)
 
 
 async def _go_on(book: Runbook[Any], run: Run, ended: Line, now: datetime, unit: Unit) -> Run:
-    following = book.after(run.line, load(book, run))
+    following = await _next(book, run, unit)
     new = replace(
         run,
         line=following.key if following else "",
@@ -151,6 +184,31 @@ async def _go_on(book: Runbook[Any], run: Run, ended: Line, now: datetime, unit:
     await _swap(run, new, unit)
     await unit.lines.put(ended)
     return new
+
+
+async def _next(book: Runbook[Any], run: Run, unit: Unit) -> Row | None:
+    """Return the next line that has not ended: after a refusal most of them have."""
+    case, ended = load(book, run), await unit.lines.of(run.id)
+    line = book.after(run.line, case)
+    while line and line.key in ended and ended[line.key].state in ENDED:
+        line = book.after(line.key, case)
+    return line
+
+
+async def _go_back(
+    book: Runbook[Any], run: Run, keys: Sequence[str], now: datetime, unit: Unit
+) -> Run:
+    first = next(line.key for line in book.lines if line.key in keys)
+    await unit.lines.reopen(run.id, (*keys, run.line))
+    again = replace(
+        run,
+        line=first,
+        status=RunStatus.WALKING,
+        attempt=run.attempt + 1,
+        updated_at=now,
+        deadline=None,
+    )
+    return await _swap(run, again, unit)
 
 
 async def _park(run: Run, gate: Gate, kit: Kit) -> None:

@@ -19,9 +19,10 @@ from bot.sender import Sender
 from commands.contents import BOOK as BOOK_OF_COMMANDS
 from runbooks import walk as walking
 from runbooks.book import Gate, Phase, Runbook, Step
-from runbooks.cards import drawn, press
+from runbooks.cards import drawn
 from runbooks.kit import Errand, Kit
 from runbooks.onboarding import ONBOARDING
+from runbooks.press import press
 from storage.records import Customer, Member, Run, RunStatus
 from storage.store import Store, Unit
 

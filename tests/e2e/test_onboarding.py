@@ -16,6 +16,7 @@ from adapters.ssh import SshServers
 from adapters.words import Chat, Person
 from bot.demo.hosts import Hosts
 from runbooks import walk as walking
+from runbooks.book import Decision
 from runbooks.case import Contact, Onboarding
 from runbooks.kit import Kit
 from runbooks.onboarding import ONBOARDING
@@ -95,7 +96,7 @@ async def test_contract_gate_and_probe(store: Store, hosts: Hosts) -> None:
     bad = hosts[1]
     await bad.inject(sandbox.Fault.WRONG_PASSWORD)
     async with store.unit() as unit:
-        await walking.answer(BOOKS, parked, ZHAO, "已签", kit.clock.now(), unit)
+        await walking.decide(BOOKS, Decision(unit, parked, ZHAO, kit.clock.now()))
     stuck = await walking.walk(BOOKS, "r1", kit)
     assert (stuck.status, stuck.fault) == (RunStatus.STUCK, "ssh_auth"), stuck.note
     assert f"2/3 台完成；1 台（{bad.spec.name}）" in stuck.note

@@ -13,7 +13,7 @@ import pytest
 
 from adapters.words import Chat, Person, Role
 from runbooks import walk as walking
-from runbooks.book import Gate, Phase, Runbook, Step
+from runbooks.book import Decision, Gate, Phase, Runbook, Step
 from runbooks.engine import POISONED, Engine
 from runbooks.kit import Errand, Kit
 from storage.journal import journal_in
@@ -109,7 +109,9 @@ async def test_a_press_starts_the_next_segment(kit: Kit, tmp_path: Path) -> None
         parked = await until(kit, RunStatus.WAITING)
         assert world.deeds == ["a"]
         async with kit.store.unit() as unit:
-            opened = await walking.answer({"sample": book}, parked, LI, "ok", kit.clock.now(), unit)
+            opened = await walking.decide(
+                {"sample": book}, Decision(unit, parked, LI, kit.clock.now())
+            )
         await engine.go(opened)
         await engine.go(opened)
         await until(kit, RunStatus.DONE)

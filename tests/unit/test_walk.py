@@ -12,7 +12,7 @@ import pytest
 from adapters.port import Fault, InDoubt, Permanent, Transient, UsageError
 from adapters.words import Chat, Person, Role
 from runbooks import walk as walking
-from runbooks.book import Each, Gate, Phase, Runbook, Step
+from runbooks.book import Decision, Each, Gate, Phase, Runbook, Step
 from runbooks.kit import Errand, Kit
 from storage.records import Customer, LineState, Run, RunStatus
 from storage.store import Store
@@ -148,7 +148,7 @@ async def to_the_end(book: Runbook[Case], kit: Kit) -> Run:
         if run.status is not RunStatus.WAITING:
             return run
         async with kit.store.unit() as unit:
-            await walking.answer(books, run, ZHAO, "已签", kit.clock.now(), unit)
+            await walking.decide(books, Decision(unit, run, ZHAO, kit.clock.now()))
     raise AssertionError("it does not end")
 
 
@@ -167,7 +167,7 @@ async def test_it_parks_at_the_gate_and_goes_on_when_it_is_opened(kit: Kit) -> N
     async with kit.store.view() as unit:
         lines = await unit.lines.of("r1")
         living = await unit.outbox.living("run:r1")
-    assert (lines["signed"].by, lines["signed"].proof) == (ZHAO, "已签")
+    assert (lines["signed"].by, lines["signed"].proof) == (ZHAO, "赵主管 确认")
     assert lines["install"].proof == "7/7 台完成"
     assert living is not None
     assert living.version > len(lines)
@@ -244,7 +244,7 @@ async def test_of_two_who_press_at_once_one_is_told_that_it_was_late(kit: Kit) -
     async def press(by: Person) -> str:
         try:
             async with kit.store.unit() as unit:
-                await walking.answer(books, parked, by, "已签", kit.clock.now(), unit)
+                await walking.decide(books, Decision(unit, parked, by, kit.clock.now()))
         except UsageError as error:
             return str(error)
         return "ok"
