@@ -19,6 +19,7 @@ from runbooks import intake
 from runbooks import walk as walking
 from runbooks.begin import begin
 from runbooks.book import Decision, Gate, Runbook
+from runbooks.cards import log_of
 from runbooks.press import Press, press
 from storage.records import Delivery, DeliveryState, Lane, Run
 from storage.store import Store, Unit
@@ -96,7 +97,12 @@ class Inbox:
             _may(role, Role.ENGINEER, event.sender)
             return [await begin(answers, event.sender, self._clock.now(), unit)]
         if pressed := press(event.action):
-            return [await self._press(event, pressed, role, unit)]
+            run = await self._drawn(event, pressed, unit)
+            if pressed.verb == "log":
+                _may(role, Role.ENGINEER, event.sender)
+                await self._show_log(event, run, unit)
+                return ()
+            return [await self._press(event, pressed, run, role, unit)]
         raise UsageError(walking.STALE)
 
     async def _obey(self, message: Message, role: Role, unit: Unit) -> Sequence[Run]:
@@ -111,19 +117,46 @@ class Inbox:
             await self._say(message, card, unit)
         return desk.begun
 
-    async def _press(
-        self, event: Click | Submission, pressed: Press, role: Role, unit: Unit
-    ) -> Run:
+    async def _drawn(self, event: Event, pressed: Press, unit: Unit) -> Run:
+        """Return the run that a press is about, if its card is the present one of this group."""
         run = await unit.runs.get(pressed.run)
         if run is None or (run.line, run.attempt) != (pressed.line, pressed.attempt):
             raise UsageError(walking.STALE)
         customer = await unit.customers.get(run.customer)
         if customer is None or customer.chat != event.chat:
             raise UsageError("这张卡片不属于本群")
+        return run
+
+    async def _show_log(self, event: Event, run: Run, unit: Unit) -> None:
+        lines = await unit.lines.of(run.id)
+        text = log_of(run, lines, await unit.lines.hosts(run.id, run.line))
+        await unit.outbox.put(
+            Delivery(
+                0,
+                f"log:{event.chat.platform}:{event.id}",
+                event.chat,
+                Lane.NORMAL,
+                DeliveryState.WAITING,
+                self._clock.now(),
+                file_name=f"log-{run.id}.txt",
+                file=text.encode(),
+            )
+        )
+
+    async def _press(
+        self, event: Click | Submission, pressed: Press, run: Run, role: Role, unit: Unit
+    ) -> Run:
         now = self._clock.now()
         if pressed.verb == "retry":
             _may(role, Role.ENGINEER, event.sender)
             return await walking.retry(run, now, unit)
+        if pressed.verb == "skip" and isinstance(event, Submission):
+            _may(role, Role.LEAD, event.sender)
+            reason = event.values.get("reason", "")
+            skipped = await walking.skip(self._books, run, event.sender, reason, now, unit)
+            detail = {"run": run.id, "line": run.line, "reason": reason}
+            await unit.audit.add(now, event.sender.name, "skip", detail)
+            return skipped
         line = self._books[run.book].line(run.line)
         if not isinstance(line, Gate):
             raise UsageError(walking.STALE)

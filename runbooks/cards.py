@@ -10,7 +10,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from adapters.card import Block, Button, Buttons, Card, Fields, Style, Table, Text, Tone
+from adapters.card import (
+    Block,
+    Button,
+    Buttons,
+    Card,
+    Fields,
+    Form,
+    Input,
+    Style,
+    Table,
+    Text,
+    Tone,
+)
 from adapters.port import UsageError
 from runbooks.book import Each, Gate, Runbook, checklist, failures, progress
 from runbooks.press import action
@@ -95,6 +107,7 @@ def card(
     case = load(book, run)
     blocks: list[Block] = [
         progress(book, case, run, lines),
+        _times(book, run),
         checklist(book, case, lines),
         *_failing(hosts),
     ]
@@ -104,7 +117,38 @@ def card(
         blocks.append(Text(CURES[run.fault], Style.QUIET))
     if buttons := _buttons(book, run):
         blocks.append(Buttons(buttons))
+    if run.status is RunStatus.STUCK:
+        reason = Input("reason", "跳过的原因", hint="负责人填写，会写进验收报告", required=True)
+        blocks.append(Form(action("skip", run), (reason,), "跳过这一步"))
     return Card(f"{book.title} · {customer}", TONES[run.status], tuple(blocks))
+
+
+def log_of(run: Run, lines: Mapping[str, Line], hosts: Mapping[str, HostLine]) -> str:
+    """Return the log of a run as text: every line, then every host of the present line."""
+    parts = [
+        f"流程 {run.book} {run.id}，{STATES[run.status]}，{run.updated_at:%Y-%m-%d %H:%M:%S %Z}"
+    ]
+    for line in sorted(lines.values(), key=lambda line: line.started_at):
+        end = f"{line.ended_at:%H:%M:%S}" if line.ended_at else "…"
+        words = line.note or line.proof
+        parts.append(f"{line.started_at:%H:%M:%S}-{end} {line.key} {line.state} {words}")
+    for name, host in hosts.items():
+        parts.append(f"{host.at:%H:%M:%S} {run.line}/{name} {host.state} {host.fault} {host.note}")
+    return "\n".join(parts) + "\n"
+
+
+def _times(book: Runbook[Any], run: Run) -> Fields:
+    used = int((run.updated_at - run.started_at).total_seconds())
+    expected = sum(phase.minutes for phase, _ in book.phases())
+    pairs = [("已用", _clock(used))]
+    if expected:
+        pairs.append(("预计", f"{expected} 分钟（不含等待确认）"))
+    return Fields(tuple(pairs))
+
+
+def _clock(seconds: int) -> str:
+    hours, rest = divmod(seconds, 3600)
+    return f"{hours} 小时 {rest // 60} 分" if hours else f"{rest // 60} 分 {rest % 60} 秒"
 
 
 def _failing(hosts: Mapping[str, HostLine]) -> list[Block]:
@@ -132,5 +176,6 @@ def _buttons(book: Runbook[Any], run: Run) -> tuple[Button, ...]:
         return (Button(line.title, action("yes", run), Style.PRIMARY, confirm=sure),)
     if run.status is RunStatus.STUCK:
         label = "重试失败主机" if isinstance(line, Each) else "重试"
-        return (Button(label, action("retry", run), Style.PRIMARY),)
+        log = Button("查看日志", action("log", run))
+        return (Button(label, action("retry", run), Style.PRIMARY), log)
     return ()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from adapters.card import Buttons, Card, plain
+from adapters.card import Buttons, Card, Form, plain
 from adapters.documents import OfficeDocuments
 from adapters.webchat.link import WebChat
 from adapters.words import Chat, Click, Message, Person, Role
@@ -227,6 +227,44 @@ async def test_a_typed_onboard_becomes_a_group_with_a_contract(house: House) -> 
     async with house.store.view() as unit:
         (run,) = await unit.runs.open()
     assert (run.status, run.line) == (RunStatus.WAITING, "signed")
+
+
+async def test_a_stuck_card_shows_its_log_and_takes_a_reason_to_skip(house: House) -> None:
+    group = await house.begin()
+    async with house.store.unit() as unit:
+        run = await unit.runs.get("r1")
+        assert run is not None
+        stuck = replace(run, status=RunStatus.STUCK, note="连不上", updated_at=house.clock.now())
+        await unit.runs.advance(run, stuck)
+        await walking.mark(stuck, unit)
+    await house.sender.drain()
+    card = house.web.history(group)[0]
+    assert card.card is not None
+    log, form = press_texts(card.card)
+    await house.inbox.take(await house.web.press(LI, group, card.id, log))
+    await house.sender.drain()
+    (file,) = house.web.history(group)[-1].files
+    content = house.web.content(file.id, LI)
+    assert content is not None
+    assert "signed waiting" in content.content.decode()
+
+    reason = {"reason": "合同下周补签"}
+    await house.inbox.take(await house.web.submit(LI, group, card.id, form, reason))
+    await house.sender.drain()
+    assert "需要负责人" in house.said(group)
+    await house.inbox.take(await house.web.submit(ZHAO, group, card.id, form, reason))
+    async with house.store.view() as unit:
+        done = await unit.runs.get("r1")
+    assert done is not None
+    assert done.status is RunStatus.DONE
+
+
+def press_texts(card: Card) -> tuple[str, str]:
+    """Return the actions of the log button and of the form."""
+    buttons = [b for block in card.blocks if isinstance(block, Buttons) for b in block.buttons]
+    (log,) = [b.action for b in buttons if b.label == "查看日志"]
+    (form,) = [block.action for block in card.blocks if isinstance(block, Form)]
+    return log, form
 
 
 async def test_people_may_talk_without_the_bot_answering(house: House) -> None:
