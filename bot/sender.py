@@ -9,16 +9,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from adapters.card import Card, dumps, loads, plain
 from adapters.port import ChatPlatform, Clock, InDoubt, Permanent, Transient
 from adapters.words import File, Receipt
+from bot.budget import Budget
 from storage.records import Delivery, DeliveryState, Lane, LivingCard
 from storage.store import Store, Unit
 
 BACK_OFF = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Seconds before the next try, where the platform names no time."""
+
+GAP = timedelta(seconds=1)
+"""Between two drawings of one living card: a person cannot read faster."""
+
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 DOUBTED = "（可能重复）"
 
@@ -36,13 +42,16 @@ class Sender:
         self._chats = chats
         self._draw = draw
         self._clock = clock
+        self._budget = Budget()
+        self._drawn: dict[str, datetime] = {}
 
     async def drain(self) -> int:
-        """Send what is due, chat beside chat, until nothing is; return how many went out."""
+        """Send what is due, chat beside chat, until nothing may go out; return how many did."""
         sent = 0
         while True:
+            now = self._clock.now()
             async with self._store.view() as unit:
-                heads = await unit.outbox.heads(self._clock.now())
+                heads = [head for head in await unit.outbox.heads(now) if self._may(head, now)]
             if not heads:
                 return sent
             async with asyncio.TaskGroup() as group:
@@ -50,13 +59,23 @@ class Sender:
                     group.create_task(self._deliver(head))
             sent += len(heads)
 
+    def _may(self, entry: Delivery, now: datetime) -> bool:
+        """Is there room in the chat's budget, and was a living card left in peace long enough?"""
+        if entry.living and now - self._drawn.get(entry.living, LONG_AGO) < GAP:
+            return False
+        platform = self._chats.get(entry.chat.platform)
+        limit = platform.can.per_chat_per_minute if platform else 1
+        return self._budget.allows(entry.chat, entry.lane, limit, now)
+
     async def _deliver(self, entry: Delivery) -> None:
         platform = self._chats.get(entry.chat.platform)
         if platform is None:
             await self._fail(entry, f"平台 {entry.chat.platform} 没有启用")
             return
+        self._budget.spend(entry.chat, self._clock.now())
         try:
             if entry.living:
+                self._drawn[entry.living] = self._clock.now()
                 await self._redraw(entry, platform)
             else:
                 receipt = await _say(entry, platform)

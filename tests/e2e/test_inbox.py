@@ -89,6 +89,11 @@ class House:
         await self.sender.drain()
         return group
 
+    async def speak(self) -> int:
+        """A second later, everything that is due goes out."""
+        await self.clock.sleep(1)
+        return await self.sender.drain()
+
     def button(self, group: Chat) -> tuple[str, str]:
         """Return the receipt and the action of the one button that is drawn."""
         ((post, action),) = [
@@ -117,7 +122,7 @@ async def test_the_lead_opens_the_gate_and_the_card_shows_it(house: House) -> No
     click = await house.web.press(ZHAO, group, receipt, action)
     await house.inbox.take(click)
     await house.inbox.take(click)
-    await house.sender.drain()
+    await house.speak()
     assert len(house.web.history(group)) == 1
     assert "2/2" in house.said(group)
     assert "✅ 确认合同已签（赵主管 确认）" in house.said(group)
@@ -128,7 +133,7 @@ async def test_who_may_not_is_told_who_may(house: House, who: Person) -> None:
     group = await house.begin()
     receipt, action = house.button(group)
     await house.inbox.take(await house.web.press(who, group, receipt, action))
-    await house.sender.drain()
+    await house.speak()
     assert f"{who.name}：这一步需要负责人来操作" in house.said(group)
     async with house.store.view() as unit:
         run = await unit.runs.get("r1")
@@ -142,7 +147,7 @@ async def test_a_press_on_an_old_card_is_answered_as_such(house: House) -> None:
     now = house.clock.now()
     await house.inbox.take(Click("e1", group, ZHAO, action, now))
     await house.inbox.take(Click("e2", group, ZHAO, action, now))
-    await house.sender.drain()
+    await house.speak()
     assert walking.STALE in house.said(group)
 
 
@@ -151,7 +156,7 @@ async def test_a_card_of_another_group_cannot_be_pressed_here(house: House) -> N
     _, action = house.button(group)
     elsewhere = await house.web.open_chat("别家", [ZHAO], key="g2")
     await house.inbox.take(Click("e1", elsewhere, ZHAO, action, house.clock.now()))
-    await house.sender.drain()
+    await house.speak()
     assert "不属于本群" in house.said(elsewhere)
 
 
@@ -161,7 +166,7 @@ async def test_a_command_is_obeyed_once_and_answered(house: House) -> None:
     heard = Message(message.id, group, WANG, message.text, house.clock.now())
     await house.inbox.take(heard)
     await house.inbox.take(heard)
-    await house.sender.drain()
+    await house.speak()
     assert len(house.web.history(group)) == 3
     assert "【客户接入 · 海蓝】" in house.said(group)
     assert "⏳ 确认合同已签" in house.said(group)
@@ -182,7 +187,7 @@ async def test_what_cannot_be_done_is_answered_with_what_to_type(
 ) -> None:
     group = await house.begin()
     await house.inbox.take(Message("m1", group, who, text, house.clock.now()))
-    await house.sender.drain()
+    await house.speak()
     assert said in house.said(group)
 
 
@@ -190,7 +195,7 @@ async def test_a_line_is_skipped_with_its_reason_and_the_run_goes_on(house: Hous
     group = await house.begin()
     message = Message("m1", group, ZHAO, "/skip 合同下周补签", house.clock.now())
     await house.inbox.take(message)
-    await house.sender.drain()
+    await house.speak()
     async with house.store.view() as unit:
         run = await unit.runs.get("r1")
         trail = await unit.audit.entries()
@@ -208,7 +213,7 @@ async def test_a_typed_onboard_becomes_a_group_with_a_contract(house: House) -> 
         await unit.people.put(Member(LI, Role.ENGINEER))
     typed = Message("m1", ops, LI, "/onboard 海蓝科技", house.clock.now())
     await house.inbox.take(typed)
-    await house.sender.drain()
+    await house.speak()
     form = house.web.history(ops)[-1]
     values = {
         "contacts": "王经理，13800000000",
@@ -219,7 +224,7 @@ async def test_a_typed_onboard_becomes_a_group_with_a_contract(house: House) -> 
     await house.inbox.take(sent)
     again = await house.web.submit(LI, ops, form.id, "onboard", values)
     await house.inbox.take(again)
-    await house.sender.drain()
+    await house.speak()
     assert "已经存在" in house.said(ops)
     (group,) = [g for g in house.web.chats(LI) if g.title == "海蓝科技 监控交付"]
     names = [file.name for post in house.web.history(group) for file in post.files]
@@ -237,12 +242,12 @@ async def test_a_stuck_card_shows_its_log_and_takes_a_reason_to_skip(house: Hous
         stuck = replace(run, status=RunStatus.STUCK, note="连不上", updated_at=house.clock.now())
         await unit.runs.advance(run, stuck)
         await walking.mark(stuck, unit)
-    await house.sender.drain()
+    await house.speak()
     card = house.web.history(group)[0]
     assert card.card is not None
     log, form = press_texts(card.card)
     await house.inbox.take(await house.web.press(LI, group, card.id, log))
-    await house.sender.drain()
+    await house.speak()
     (file,) = house.web.history(group)[-1].files
     content = house.web.content(file.id, LI)
     assert content is not None
@@ -250,7 +255,7 @@ async def test_a_stuck_card_shows_its_log_and_takes_a_reason_to_skip(house: Hous
 
     reason = {"reason": "合同下周补签"}
     await house.inbox.take(await house.web.submit(LI, group, card.id, form, reason))
-    await house.sender.drain()
+    await house.speak()
     assert "需要负责人" in house.said(group)
     await house.inbox.take(await house.web.submit(ZHAO, group, card.id, form, reason))
     async with house.store.view() as unit:
@@ -270,7 +275,7 @@ def press_texts(card: Card) -> tuple[str, str]:
 async def test_people_may_talk_without_the_bot_answering(house: House) -> None:
     group = await house.begin()
     await house.inbox.take(Message("m1", group, WANG, "大家好", house.clock.now()))
-    assert await house.sender.drain() == 0
+    assert await house.speak() == 0
 
 
 def test_what_is_no_button_of_a_run_is_none() -> None:

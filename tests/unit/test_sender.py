@@ -163,6 +163,8 @@ async def test_a_living_card_is_posted_once_and_edited_after(
             for _ in range(4):
                 await unit.outbox.mark("run:r1", GROUP, clock.now())
         await sender.drain()
+        await sender.drain()
+        await clock.sleep(1)
     assert paper.posts == {"run:r1": say("第 12 版")}
     assert paper.edits == 2
 
@@ -182,7 +184,10 @@ async def test_a_fact_that_comes_while_the_card_is_drawn_is_drawn_too(
 
     async with store.unit() as unit:
         await unit.outbox.mark("run:r1", GROUP, clock.now())
-    await Sender(store, {"paper": paper}, draw, clock).drain()
+    sender = Sender(store, {"paper": paper}, draw, clock)
+    await sender.drain()
+    await clock.sleep(1)
+    await sender.drain()
     assert paper.posts == {"run:r1": say("第 2 版")}
 
 
@@ -194,8 +199,39 @@ async def test_a_living_card_that_the_platform_lost_is_posted_anew(
         async with store.unit() as unit:
             await unit.outbox.mark("run:r1", GROUP, clock.now())
         paper.faults = fault
+        await clock.sleep(1)
         await sender.drain()
     assert paper.posts == {"run:r1": say("第 1 版"), "run:r1#2": say("第 2 版")}
+
+
+async def test_progress_leaves_room_for_an_alarm(
+    store: Store, sender: Sender, paper: Paper, clock: Any
+) -> None:
+    paper.can = Capabilities(per_chat_per_minute=10)
+    now = clock.now()
+    await put(store, *(entry(now, f"p{n:02}", Lane.PROGRESS) for n in range(12)))
+    await sender.drain()
+    assert len(paper.posts) == 6
+    await put(store, *(entry(now, f"a{n}", Lane.ALARM) for n in range(5)))
+    await sender.drain()
+    assert [key for key in paper.posts if key.startswith("a")] == ["a0", "a1", "a2", "a3"]
+    await clock.sleep(60)
+    await sender.drain()
+    assert list(paper.posts)[10] == "a4"
+    assert len(paper.posts) == 16
+
+
+async def test_a_living_card_is_not_drawn_twice_within_a_second(
+    store: Store, sender: Sender, paper: Paper, clock: Any
+) -> None:
+    for _ in range(3):
+        async with store.unit() as unit:
+            await unit.outbox.mark("run:r1", GROUP, clock.now())
+        await sender.drain()
+    assert paper.posts == {"run:r1": say("第 1 版")}
+    await clock.sleep(1)
+    await sender.drain()
+    assert paper.posts == {"run:r1": say("第 3 版")}
 
 
 def test_a_card_comes_back_as_it_was_kept() -> None:
