@@ -63,7 +63,6 @@ class Bot:
         """Send what is due, as soon as something was written, and what backed off in time."""
         news = self.kit.store.changed
         while True:
-            news.clear()
             await self.sender.drain()
             try:
                 async with asyncio.timeout(PATIENCE):

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from adapters.card import Card, dumps, loads, plain
 from adapters.port import ChatPlatform, Clock, InDoubt, Permanent, Transient
-from adapters.words import File, Receipt
+from adapters.words import Chat, File, Receipt
 from bot.budget import Budget
 from storage.records import Delivery, DeliveryState, Lane, LivingCard
 from storage.store import Store, Unit
@@ -44,20 +44,43 @@ class Sender:
         self._clock = clock
         self._budget = Budget()
         self._drawn: dict[str, datetime] = {}
+        self._busy: set[Chat] = set()
 
     async def drain(self) -> int:
-        """Send what is due, chat beside chat, until nothing may go out; return how many did."""
-        sent = 0
-        while True:
-            now = self._clock.now()
-            async with self._store.view() as unit:
-                heads = [head for head in await unit.outbox.heads(now) if self._may(head, now)]
-            if not heads:
-                return sent
-            async with asyncio.TaskGroup() as group:
-                for head in heads:
-                    group.create_task(self._deliver(head))
-            sent += len(heads)
+        """Send what is due until nothing may go out; return how many entries had their turn.
+
+        A chat has one entry under way at a time, and none waits for another chat's platform.
+        """
+        turns = 0
+        under_way: set[asyncio.Task[None]] = set()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._store.changed.clear()
+                for head in await self._heads():
+                    self._busy.add(head.chat)
+                    under_way.add(group.create_task(self._turn(head)))
+                if not under_way:
+                    return turns
+                news = group.create_task(self._news())
+                await asyncio.wait({news, *under_way}, return_when=asyncio.FIRST_COMPLETED)
+                news.cancel()
+                turns += sum(task.done() for task in under_way)
+                under_way = {task for task in under_way if not task.done()}
+
+    async def _heads(self) -> list[Delivery]:
+        now = self._clock.now()
+        async with self._store.view() as unit:
+            heads = await unit.outbox.heads(now)
+        return [head for head in heads if head.chat not in self._busy and self._may(head, now)]
+
+    async def _turn(self, head: Delivery) -> None:
+        try:
+            await self._deliver(head)
+        finally:
+            self._busy.discard(head.chat)
+
+    async def _news(self) -> None:
+        await self._store.changed.wait()
 
     def _may(self, entry: Delivery, now: datetime) -> bool:
         """Is there room in the chat's budget, and was a living card left in peace long enough?"""

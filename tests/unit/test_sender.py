@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self
 
@@ -26,6 +27,9 @@ class Paper:
     posts: dict[str, Card | str] = field(default_factory=dict)
     edits: int = 0
     faults: list[Exception] = field(default_factory=list)
+    hang: asyncio.Event | None = None
+    hung: asyncio.Event = field(default_factory=asyncio.Event)
+    said: asyncio.Event = field(default_factory=asyncio.Event)
     name: str = "paper"
     can: Capabilities = field(default_factory=Capabilities)
 
@@ -41,7 +45,11 @@ class Paper:
 
     async def send(self, chat: Chat, card: Card, *, key: str) -> Receipt:
         self._fault()
+        if self.hang and chat == GROUP:
+            self.hung.set()
+            await self.hang.wait()
         self.posts.setdefault(key, card)
+        self.said.set()
         return Receipt(chat, key)
 
     async def edit(self, receipt: Receipt, card: Card) -> Receipt:
@@ -124,6 +132,24 @@ async def test_a_busy_platform_is_tried_again_when_it_said(
     await clock.sleep(30)
     await sender.drain()
     assert list(paper.posts) == ["a", "b"]
+
+
+async def test_a_chat_whose_platform_hangs_delays_no_other(
+    store: Store, sender: Sender, paper: Paper, clock: Any
+) -> None:
+    """The second chat's entry is written while the first chat's platform does not answer."""
+    paper.hang = asyncio.Event()
+    await put(store, entry(clock.now(), "slow"))
+    draining = asyncio.create_task(sender.drain())
+    await paper.hung.wait()
+    other = replace(entry(clock.now(), "quick"), chat=Chat("paper", "g2"))
+    await put(store, other)
+    async with asyncio.timeout(5):
+        while "quick" not in paper.posts:
+            await paper.said.wait()
+    assert "slow" not in paper.posts
+    paper.hang.set()
+    assert await draining == 2
 
 
 async def test_what_is_refused_is_kept_with_the_reason(
