@@ -1,19 +1,39 @@
-# Two words for a newcomer: `make test` checks all that can be checked on this machine.
+# Two words for a newcomer: `make demo` shows it, `make test` checks all that can be checked here.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 # Tests share two cores with the programs that they start.
 WORKERS ?= 2
+# Of the demo's page.
+PORT ?= 8080
 
-.PHONY: test check format clean
+.PHONY: demo test chaos bench check format clean
 
 $(VENV)/.installed: requirements.lock requirements-test.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.lock
 	touch $@
 
+# The demo needs no test tools; where those are installed, nothing more is.
+$(VENV)/.ready: requirements.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	touch $@
+
+demo: $(if $(wildcard $(VENV)/.installed),,$(VENV)/.ready)
+	$(BIN)/python -m bot demo --port $(PORT)
+
 test: check
 	$(BIN)/pytest -n $(WORKERS)
+
+chaos: $(VENV)/.installed
+	$(BIN)/pytest -n $(WORKERS) -m chaos_long --durations=0 tests/chaos
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m bench.ssh_fanout $(if $(ANSIBLE),--ansible $(ANSIBLE))
+	$(BIN)/python -m bench.parked
+	$(BIN)/python -m bench.press
+	$(BIN)/python -m bench.start
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check .

@@ -201,6 +201,14 @@ class Servers(Protocol):
         ...
 
 
+class Keys(Protocol):
+    """Makes key pairs for SSH."""
+
+    def make(self, comment: str) -> tuple[Secret, str]:
+        """Return a new private key in OpenSSH format, and its public line."""
+        ...
+
+
 # -- the monitor ------------------------------------------------------------------------------
 
 

@@ -34,6 +34,14 @@ def make_key(comment: str = "vigilbot") -> tuple[Secret, str]:
 
 
 @final
+class SshKeys:
+    """The `Keys` port."""
+
+    def make(self, comment: str) -> tuple[Secret, str]:
+        return make_key(comment)
+
+
+@final
 class SshServers:
     """The `Servers` port over asyncssh."""
 

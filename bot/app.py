@@ -14,22 +14,35 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from adapters.card import Card
 from adapters.port import ChatPlatform
+from adapters.ssh import SshKeys
+from bot import ticks
 from bot.inbox import Inbox
 from bot.sender import Sender
 from commands.contents import BOOK
+from runbooks.acceptance import ACCEPTANCE
 from runbooks.book import Runbook
 from runbooks.cards import drawn, operations
 from runbooks.engine import Engine
+from runbooks.install_agent import INSTALL_AGENT
 from runbooks.kit import Kit
 from runbooks.onboarding import ONBOARDING
+from runbooks.test_alert import TEST_ALERT
 from runbooks.walk import OPERATIONS
 from storage.journal import journal_in
 from storage.store import Unit
 
-BOOKS: Mapping[str, Runbook[Any]] = {ONBOARDING.name: ONBOARDING}
+BOOKS: Mapping[str, Runbook[Any]] = {
+    book.name: book for book in (ONBOARDING, INSTALL_AGENT, TEST_ALERT, ACCEPTANCE)
+}
 
 SWEEP = 5
 """Seconds between two looks for runs that nobody walks."""
+
+REMIND = 30
+"""Seconds between two looks for gates that are overdue."""
+
+FORGET = 3600
+"""Seconds between two rounds of forgetting."""
 
 PATIENCE = 1.0
 """Seconds without news after which the sender looks for entries that have backed off."""
@@ -81,10 +94,19 @@ async def working(kit: Kit, journal: Path, *, executor: str = "vigilbot-1") -> A
         return await drawn(BOOKS, key.removeprefix("run:"), unit)
 
     async with Engine(BOOKS, kit, journal_in(journal), executor=executor) as engine:
-        inbox = Inbox(kit.store, BOOKS, kit.clock, engine.go, BOOK, kit.documents)
+        inbox = Inbox(kit.store, BOOKS, kit.clock, engine.go, BOOK, kit.documents, SshKeys())
         bot = Bot(kit, engine, inbox, Sender(kit.store, kit.chats, draw, kit.clock))
         scheduler = AsyncIOScheduler(timezone=UTC)
         scheduler.add_job(engine.sweep, "interval", seconds=SWEEP, max_instances=1)
+
+        async def remind() -> None:
+            await ticks.remind(BOOKS, kit.clock.now(), kit.store)
+
+        async def forget() -> None:
+            await ticks.forget(kit.clock.now(), kit.store)
+
+        scheduler.add_job(remind, "interval", seconds=REMIND, max_instances=1)
+        scheduler.add_job(forget, "interval", seconds=FORGET, max_instances=1)
         scheduler.start()
         try:
             # Whoever dies takes the bot down with it: a deaf bot that looks alive is worse.

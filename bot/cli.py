@@ -6,19 +6,18 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
-from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 from rich.console import Console
 from rich.table import Table
 
 from adapters.words import NOTHING, Secret
 from bot.config import ConfigError, flatten, load
-
-DEFAULT_CONFIG = Path("vigilbot.toml")
-
-Config = Annotated[Path, Parameter(name=["--config", "-c"], help="The TOML file.")]
+from bot.doctor import doctor
+from bot.migrating import migrate
+from bot.options import DEFAULT_CONFIG, Config
+from bot.play.cli import chat_command, play_command
+from bot.start import demo, new_key, run
 
 
 def _version() -> str:
@@ -33,6 +32,15 @@ app = App(
     help="托管运维机器人：从签约到验收都在一个群里。\n\nThe bot of managed operations.",
     version=_version,
 )
+
+
+app.command(demo)
+app.command(run)
+app.command(new_key, name="key")
+app.command(doctor)
+app.command(migrate)
+app.command(play_command, name="play")
+app.command(chat_command, name="chat")
 
 
 @app.command

@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from adapters.card import Card, Tone, dumps, say
-from adapters.port import Clock, Documents, UsageError
+from adapters.port import Clock, Documents, Keys, ServerRow, UsageError
 from adapters.words import Click, Event, Message, Person, Role, Submission
+from commands import server
 from commands.declare import Book, Call
 from commands.desk import Desk
 from runbooks import intake
@@ -41,6 +42,7 @@ class Inbox:
         go: Go,
         commands: Book,
         documents: Documents,
+        keys: Keys,
     ) -> None:
         self._store = store
         self._books = books
@@ -48,6 +50,7 @@ class Inbox:
         self._go = go
         self._commands = commands
         self._documents = documents
+        self._keys = keys
 
     async def take(self, event: Event) -> None:
         """Take one delivery; a second one of the same id does nothing.
@@ -57,10 +60,11 @@ class Inbox:
         try:
             # A long server list takes a while to read: not inside the one writer's turn.
             answers = await self._answers(event)
+            rows = await self._rows(event)
             async with self._store.unit() as unit:
                 if not await self._new(event, unit):
                     return
-                begun = await self._act(event, answers, unit)
+                begun = await self._act(event, answers, rows, unit)
         except UsageError as error:
             async with self._store.unit() as unit:
                 if await self._new(event, unit):
@@ -89,10 +93,25 @@ class Inbox:
             return None
         return await asyncio.to_thread(intake.read, event.values, event.files, self._documents)
 
-    async def _act(self, event: Event, answers: intake.Intake | None, unit: Unit) -> Sequence[Run]:
-        role = await self.role(event, unit)
+    async def _rows(self, event: Event) -> tuple[ServerRow, ...]:
+        source = server.listed(event) if isinstance(event, Message) else None
+        if source is None:
+            return ()
+        rows = await asyncio.to_thread(self._documents.read_servers, source)
+        if isinstance(source, str):
+            server.open_passwords(rows)
+        return rows
+
+    async def _act(
+        self,
+        event: Event,
+        answers: intake.Intake | None,
+        rows: tuple[ServerRow, ...],
+        unit: Unit,
+    ) -> Sequence[Run]:
         if isinstance(event, Message):
-            return await self._obey(event, role, unit)
+            return await self._obey(event, rows, unit)
+        role = await self.role(event, unit)
         if answers:
             _may(role, Role.ENGINEER, event.sender)
             return [await begin(answers, event.sender, self._clock.now(), unit)]
@@ -105,13 +124,16 @@ class Inbox:
             return [await self._press(event, pressed, run, role, unit)]
         raise UsageError(walking.STALE)
 
-    async def _obey(self, message: Message, role: Role, unit: Unit) -> Sequence[Run]:
+    async def _obey(
+        self, message: Message, rows: tuple[ServerRow, ...], unit: Unit
+    ) -> Sequence[Run]:
         """Do what a message asks for; people may also just talk to each other."""
-        parsed = self._commands.parse(message.text, message.mentions)
+        parsed = self._commands.parse(server.unpasted(message.text), message.mentions)
         if parsed is None:
             return ()
+        role = await self.role(message, unit)
         customer = await unit.customers.of_chat(message.chat)
-        desk = Desk(unit, self._books, self._clock, customer)
+        desk = Desk(unit, self._books, self._clock, customer, self._documents, self._keys, rows)
         card = await parsed.run(Call(message, role, customer.id if customer else None, desk))
         if card:
             await self._say(message, card, unit)

@@ -68,10 +68,11 @@ class Sender:
                 under_way = {task for task in under_way if not task.done()}
 
     async def _heads(self) -> list[Delivery]:
-        now = self._clock.now()
+        # Asked before the look: a turn that ends meanwhile leaves its old head in what we read.
+        busy, now = frozenset(self._busy), self._clock.now()
         async with self._store.view() as unit:
             heads = await unit.outbox.heads(now)
-        return [head for head in heads if head.chat not in self._busy and self._may(head, now)]
+        return [head for head in heads if head.chat not in busy and self._may(head, now)]
 
     async def _turn(self, head: Delivery) -> None:
         try:
@@ -175,5 +176,6 @@ async def _show(living: LivingCard, card: Card, platform: ChatPlatform) -> Recei
             return await platform.edit(Receipt(living.chat, living.receipt), card)
         except Permanent:
             return await platform.send(living.chat, card, key=f"{living.key}#{living.version}")
-    key = f"{living.key}#{living.version}" if living.receipt else living.key
+    # Drawn, yet no receipt: it was moved from another chat, where the plain key is used up.
+    key = f"{living.key}#{living.version}" if living.receipt or living.drawn else living.key
     return await platform.send(living.chat, card, key=key)

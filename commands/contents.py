@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+from commands.accept import accept
 from commands.bind import bind
 from commands.cancel import cancel
 from commands.declare import Book
+from commands.install_agent import install_agent
 from commands.onboard import onboard
+from commands.ops import ops
+from commands.pair import pair
 from commands.retry import retry
+from commands.role import role
+from commands.server import SERVER
 from commands.skip import skip
 from commands.status import status
+from commands.test_alert import test_alert
+from commands.tier import tier
 from commands.whoami import whoami
 
-BOOK = Book(onboard, status, retry, skip, cancel, bind, whoami)
+BOOK = Book(
+    onboard,
+    status,
+    retry,
+    skip,
+    cancel,
+    bind,
+    install_agent,
+    test_alert,
+    accept,
+    *SERVER,
+    tier,
+    pair,
+    role,
+    ops,
+    whoami,
+)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.port import Clock, UsageError
+from adapters.port import Clock, Documents, Keys, ServerRow, UsageError
 from commands.declare import Call
 from runbooks.book import Runbook
 from storage.records import Customer, Run
@@ -22,13 +22,21 @@ class Desk:
     books: Mapping[str, Runbook[Any]]
     clock: Clock
     customer: Customer | None
+    documents: Documents
+    keys: Keys
+    rows: tuple[ServerRow, ...] = ()
+    """The list of servers that came with the message."""
     begun: list[Run] = field(default_factory=list)
+
+    def owner(self) -> Customer:
+        """Return this chat's customer, or say what to type."""
+        if self.customer is None:
+            raise UsageError("本群还没有绑定客户：请输入 /bind 公司名")
+        return self.customer
 
     async def run(self) -> Run:
         """Return the run that is open for this chat's customer, or say what to type."""
-        if self.customer is None:
-            raise UsageError("本群还没有绑定客户：请输入 /bind 公司名")
-        runs = await self.unit.runs.of(self.customer.id)
+        runs = await self.unit.runs.of(self.owner().id)
         found = next((run for run in runs if run.status in OPEN), None)
         if found is None:
             raise UsageError("本群没有进行中的流程：请输入 /onboard 公司名 开始接入")

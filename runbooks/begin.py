@@ -9,9 +9,10 @@ from uuid import uuid4
 from adapters.words import Person
 from runbooks import walk as walking
 from runbooks.case import Onboarding
+from runbooks.fleet import enlist
 from runbooks.intake import Intake
 from runbooks.onboarding import ONBOARDING
-from storage.records import Customer, Run, RunStatus, Server
+from storage.records import Customer, Run, RunStatus
 from storage.store import Unit
 
 
@@ -23,26 +24,7 @@ async def begin(intake: Intake, by: Person, now: datetime, unit: Unit) -> Run:
     customer = await unit.customers.add(
         Customer(0, intake.company, slug_of(intake.company), now, tier=intake.tier)
     )
-    for row in intake.servers:
-        server = await unit.servers.add(
-            Server(
-                0,
-                customer.id,
-                row.name,
-                row.host,
-                row.port,
-                row.user,
-                row.bastion,
-                row.os,
-                row.cpu,
-                row.memory_gb,
-                row.disk_gb,
-                row.location,
-            )
-        )
-        for name, secret in (("password", row.password), ("sudo", row.sudo_password)):
-            if secret:
-                await unit.vault.put(f"server:{server.id}:{name}", secret)
+    await enlist(customer.id, intake.servers, unit)
     case = Onboarding(
         customer.id,
         intake.company,

@@ -165,6 +165,11 @@ class Runbook(Generic[Case]):
         start = keys.index(self.line(key).key) + 1 if key else 0
         return next((line for line in self.lines[start:] if concerns(line, case)), None)
 
+    def phase(self, title: str) -> tuple[Phase | Row, ...]:
+        """Return a heading with the lines below it, for a book that walks only these."""
+        heading, below = next(pair for pair in self.phases() if pair[0].title == title)
+        return (heading, *below)
+
     def phases(self) -> Iterator[tuple[Phase, tuple[Row, ...]]]:
         """Yield each heading with the lines below it."""
         heading: Phase | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from adapters.words import Chat
+from adapters.words import Chat, Person
 from storage.records import Tier
 
 
@@ -39,6 +39,14 @@ class Approver:
     id: str = ""
     deputy: str = ""
     deputy_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """An engineer asked for a signing link for an approver, to pass it on outside the group."""
+
+    approver: str
+    asked_by: Person
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +86,5 @@ class Onboarding:
     """SHA-256 of the evidence that the approvers see; empty until the checklist is drawn up."""
     round: int = 1
     """Counts up with each refusal: what is tested again is a new deed."""
+    invitations: tuple[Invitation, ...] = ()
+    """Signing links that were asked for, oldest first: the place of each names its deed."""

@@ -69,6 +69,11 @@ class Engine:
         await asyncio.to_thread(DBOS.destroy)
         del _live[self._executor]
 
+    @property
+    def running(self) -> bool:
+        """Is this the engine that walks in this process?"""
+        return _live.get(self._executor) is self
+
     async def walk(self, number: str) -> None:
         """Walk one segment, in this process."""
         await walking.walk(self._books, number, self._kit)

@@ -275,14 +275,16 @@ async def _each(run: Run, line: Each, case: Any, kit: Kit) -> str:
     failed = 0
     limit = line.stop_after * len(names)
     gate = asyncio.Semaphore(line.at_once)
+    notes = _Notes(run, kit)
 
     async def visit(name: str) -> None:
         nonlocal failed
         async with gate:
             if failed and failed >= limit:
                 return
-            if not await _visit(run, line, case, kit, name):
-                failed += 1
+            host = await _visit(run, line, case, kit, name)
+            failed += host.state is LineState.FAILED
+        await notes.put(host)
 
     if line.canary and todo and not done:
         await visit(todo[0])
@@ -295,17 +297,38 @@ async def _each(run: Run, line: Each, case: Any, kit: Kit) -> str:
     return _verdict(line, names, hosts)
 
 
-async def _visit(run: Run, line: Each, case: Any, kit: Kit, name: str) -> bool:
+async def _visit(run: Run, line: Each, case: Any, kit: Kit, name: str) -> HostLine:
     state, note, fault = LineState.DONE, "", ""
     try:
         note = await line.do(case, Errand(kit, run.id, line.key, name), name)
     except OutsideError as error:
         state, note, fault = LineState.FAILED, error.reason, str(error.fault)
-    async with kit.store.unit() as unit:
-        now = kit.clock.now()
-        await unit.lines.put_host(HostLine(run.id, line.key, name, state, now, note, fault))
-        await mark(replace(run, updated_at=now), unit)
-    return state is LineState.DONE
+    return HostLine(run.id, line.key, name, state, kit.clock.now(), note, fault)
+
+
+class _Notes:
+    """Writes down what became of each host, and marks the card.
+
+    Hosts that end while a commit is on its way share the next one: with a commit each, writing
+    takes longer than the deeds.
+    """
+
+    def __init__(self, run: Run, kit: Kit) -> None:
+        self._run = run
+        self._kit = kit
+        self._waiting: list[HostLine] = []
+        self._turn = asyncio.Lock()
+
+    async def put(self, host: HostLine) -> None:
+        """Return once `host` is committed."""
+        self._waiting.append(host)
+        async with self._turn:
+            if not self._waiting:
+                return  # it went with the one before
+            hosts, self._waiting = self._waiting, []
+            async with self._kit.store.unit() as unit:
+                await unit.lines.put_hosts(hosts)
+                await mark(replace(self._run, updated_at=self._kit.clock.now()), unit)
 
 
 def _verdict(line: Each, names: list[str], hosts: Mapping[str, HostLine]) -> str:

@@ -62,6 +62,18 @@ class Outbox:
             )
         return card
 
+    async def move(self, key: str, chat: Chat) -> None:
+        """Have a living card drawn in another chat from now on; the old one stays as it is."""
+        place = {"chat_platform": chat.platform, "chat_id": chat.id, "chat_title": chat.title}
+        await self._db.execute(
+            sa.update(living_cards).where(living_cards.c.key == key).values(**place, receipt="")
+        )
+        await self._db.execute(
+            sa.update(outbox)
+            .where((outbox.c.living == key) & (outbox.c.state == str(DeliveryState.WAITING)))
+            .values(place)
+        )
+
     async def living(self, key: str) -> LivingCard | None:
         row = await self._db.execute(sa.select(living_cards).where(living_cards.c.key == key))
         found = row.mappings().first()
@@ -104,6 +116,18 @@ class Outbox:
             delivery = to_record(Delivery, row)
             heads.setdefault(delivery.chat, delivery)
         return list(heads.values())
+
+    async def latest(self, count: int) -> Sequence[Delivery]:
+        """Return the entries that were written last, the newest first."""
+        rows = await self._db.execute(sa.select(outbox).order_by(outbox.c.id.desc()).limit(count))
+        return [to_record(Delivery, r) for r in rows.mappings()]
+
+    async def tally(self) -> dict[DeliveryState, int]:
+        """Count the entries by their state."""
+        rows = await self._db.execute(
+            sa.select(outbox.c.state, sa.func.count()).group_by(outbox.c.state)
+        )
+        return dict.fromkeys(DeliveryState, 0) | {DeliveryState(s): n for s, n in rows}
 
     async def save(self, delivery: Delivery) -> None:
         """Keep what became of an entry."""

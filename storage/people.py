@@ -165,6 +165,16 @@ class People:
             for r in rows
         ]
 
+    async def of_customer(self, customer: int) -> Sequence[Member]:
+        """Return the people of a customer that we know."""
+        rows = await self._db.execute(
+            sa.select(members).where(members.c.customer == customer).order_by(members.c.person)
+        )
+        return [
+            Member(Person(r.platform, r.person, r.name), Role(r.role), r.customer, r.title)
+            for r in rows
+        ]
+
     async def see(self, platform: str, event: str, at: datetime) -> bool:
         """Remember a delivery; False when it was seen before. The caller's unit is the writer."""
         known = await self._db.scalar(

@@ -16,6 +16,7 @@ _PARTS: Mapping[str, tuple[type[Chat | Person], tuple[str, ...]]] = {
     "by": (Person, ("platform", "id", "name")),
     "started_by": (Person, ("platform", "id", "name")),
     "ring": (Person, ("platform", "id", "name")),
+    "person": (Person, ("platform", "id", "name")),
 }
 _PREFIX = {"started_by": "by"}
 

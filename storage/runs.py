@@ -71,6 +71,13 @@ class Runs:
         """Return every run that has not ended."""
         return await self._where(runs.c.status.in_([str(s) for s in OPEN]))
 
+    async def tally(self) -> dict[RunStatus, int]:
+        """Count the runs by their status."""
+        rows = await self._db.execute(
+            sa.select(runs.c.status, sa.func.count()).group_by(runs.c.status)
+        )
+        return dict.fromkeys(RunStatus, 0) | {RunStatus(s): n for s, n in rows}
+
     async def _where(self, where: sa.ColumnElement[bool]) -> Sequence[Run]:
         rows = await self._db.execute(
             sa.select(runs).where(where).order_by(runs.c.started_at.desc(), runs.c.id)
@@ -104,14 +111,20 @@ class Lines:
             )
 
     async def put_host(self, line: HostLine) -> None:
+        """Say how a host stands in a line, in place of how it stood."""
+        await self.put_hosts([line])
+
+    async def put_hosts(self, found: Sequence[HostLine]) -> None:
+        """Say how hosts of one line stand: two statements, however many they are."""
+        first = found[0]
         await self._db.execute(
             sa.delete(host_lines).where(
-                (host_lines.c.run == line.run)
-                & (host_lines.c.key == line.key)
-                & (host_lines.c.subject == line.subject)
+                (host_lines.c.run == first.run)
+                & (host_lines.c.key == first.key)
+                & host_lines.c.subject.in_([line.subject for line in found])
             )
         )
-        await self._db.execute(sa.insert(host_lines).values(to_row(line)))
+        await self._db.execute(sa.insert(host_lines), [to_row(line) for line in found])
 
     async def hosts(self, run: str, key: str) -> dict[str, HostLine]:
         """Return how each host stands in a line, by its name."""

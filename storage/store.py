@@ -11,11 +11,13 @@ from typing import Any, Self
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from storage import migrate
 from storage.audit import Audit
+from storage.hooks import Hooks
 from storage.outbox import Outbox
 from storage.people import Customers, People, Ports, Servers
 from storage.runs import Effects, Lines, Runs
-from storage.tables import metadata
+from storage.trust import Links, Signatures
 from storage.vault import Seal, Vault
 
 READERS = 4
@@ -30,12 +32,15 @@ class Unit:
     audit: Audit
     customers: Customers
     effects: Effects
+    hooks: Hooks
     lines: Lines
+    links: Links
     outbox: Outbox
     people: People
     ports: Ports
     runs: Runs
     servers: Servers
+    signatures: Signatures
     vault: Vault
 
 
@@ -69,9 +74,18 @@ class Store:
         await self._open.aclose()
 
     async def create(self) -> None:
-        """Make the tables that are missing."""
+        """Make the database, or bring it to the form that this program needs."""
         async with self._begin() as connection:
-            await connection.run_sync(metadata.create_all)
+            await connection.run_sync(migrate.prepare)
+
+    async def answers(self, within: float) -> bool:
+        """Does the database answer in so many seconds?"""
+        try:
+            async with asyncio.timeout(within), self._reader.connect() as connection:
+                await connection.execute(sa.select(1))
+        except (TimeoutError, OSError, sa.exc.SQLAlchemyError):
+            return False
+        return True
 
     @asynccontextmanager
     async def unit(self) -> AsyncIterator[Unit]:
@@ -103,12 +117,15 @@ class Store:
             Audit(connection),
             Customers(connection),
             Effects(connection),
+            Hooks(connection),
             Lines(connection),
+            Links(connection),
             Outbox(connection),
             People(connection),
             Ports(connection),
             Runs(connection),
             Servers(connection),
+            Signatures(connection),
             Vault(connection, self._seal),
         )
 

@@ -236,3 +236,62 @@ port_blocks = sa.Table(
     sa.UniqueConstraint("host", "postgres"),
     sa.UniqueConstraint("host", "redis"),
 )
+
+hooks = sa.Table(
+    "hooks",
+    metadata,
+    _text("token_hash", key=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("customer", sa.ForeignKey("customers.id"), nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Index("hooks_of_customer", "customer", "source"),
+)
+
+alerts_seen = sa.Table(
+    "alerts_seen",
+    metadata,
+    sa.Column("customer", sa.ForeignKey("customers.id"), primary_key=True),
+    _text("source", key=True),
+    _text("key", key=True),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("last_at", Instant, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    _text("message"),
+    _text("host"),
+    _text("severity"),
+    _text("status"),
+    sa.Column("figure", sa.Float),
+    sa.Column("threshold", sa.Float),
+    sa.Column("fired_at", Instant),
+    sa.Index("alerts_seen_title", "customer", "title"),
+)
+
+signatures = sa.Table(
+    "signatures",
+    metadata,
+    _id(),
+    sa.Column("run", sa.ForeignKey("runs.id"), nullable=False, index=True),
+    sa.Column("signer", sa.Text, nullable=False),
+    sa.Column("evidence", sa.Text, nullable=False),
+    sa.Column("accepted", sa.Boolean, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("person_platform", sa.Text),
+    sa.Column("person_id", sa.Text),
+    sa.Column("person_name", sa.Text),
+    _text("reason"),
+    sa.Column("way", sa.Text, nullable=False),
+    _text("deputy_for"),
+)
+
+one_time_links = sa.Table(
+    "one_time_links",
+    metadata,
+    _text("token_hash", key=True),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("code_hash", sa.Text, nullable=False),
+    sa.Column("expires_at", Instant, nullable=False),
+    sa.Column("used_at", Instant),
+    sa.Column("tries", sa.Integer, nullable=False),
+)

@@ -226,9 +226,7 @@ class _Page:
         self._fresh.discard(chat.id)
         self._draw_list()
         self._title.text = chat.title or chat.id
-        members = self._web.members(chat)
-        names = "、".join(person.name or person.id for person in members)
-        self._note.text = f"{names}、{self._web.bot}"
+        self._draw_members(chat)
         self._posts.clear()
         self._drawn.clear()
         history = self._web.history(chat)
@@ -241,9 +239,15 @@ class _Page:
             self._draw_post(post)
         self._scroll()
 
+    def _draw_members(self, chat: Chat) -> None:
+        names = "、".join(person.name or person.id for person in self._web.members(chat))
+        self._note.text = f"{names}、{self._web.bot}"
+
     def _changed(self, post: Post | None) -> None:
         if post is None:
             self._draw_list()
+            if self._chat:
+                self._draw_members(self._chat)
             return
         if self._me not in self._web.members(post.chat):
             return
@@ -445,7 +449,9 @@ def _draw_table(table: Table) -> None:
         {"id": at, **{f"c{column}": cell for column, cell in enumerate(row)}}
         for at, row in enumerate(table.rows)
     ]
-    ui.table(columns=columns, rows=rows, row_key="id").props("flat dense").classes("w-full")
+    ui.table(columns=columns, rows=rows, row_key="id").props(
+        'flat dense hide-no-data no-data-label="还没有"'
+    ).classes("w-full")
 
 
 def _draw_progress(progress: Progress) -> None:
@@ -546,7 +552,8 @@ async def _sure(button: Button) -> bool:
         ui.label(button.confirm).classes("vb-text")
         with _box("vb-buttons self-end"):
             ui.button("取消", on_click=lambda: dialog.submit(False)).props("flat color=grey-7")
-            ui.button(f"确认{button.label}", on_click=lambda: dialog.submit(True)).props(
+            sure = button.label if button.label.startswith("确认") else f"确认{button.label}"
+            ui.button(sure, on_click=lambda: dialog.submit(True)).props(
                 "unelevated no-caps color="
                 + ("negative" if button.style is Style.DANGER else "primary")
             )

@@ -10,6 +10,7 @@ from adapters.words import NOTHING, Secret
 from runbooks.case import Onboarding
 from runbooks.kit import Errand
 from storage.records import Server
+from storage.store import Unit
 
 PROBE = "uname -a && free -h && df -h"
 """The SOP's own line."""
@@ -29,7 +30,9 @@ TOLERANCE = 0.2
 """A machine of 8 GB shows less: kernel and firmware keep some."""
 
 _LINES = 5
-_BASTION = re.compile(r"(?:(?P<user>[^@]+)@)?(?P<host>[^:]+)(?::(?P<port>\d+))?")
+_BASTION = re.compile(
+    r"(?:(?P<user>[^@]+)@)?(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>\d+))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +91,7 @@ async def probe(case: Onboarding, errand: Errand, name: str) -> str:
     kit = errand.kit
     async with kit.store.view() as unit:
         server = next(s for s in await unit.servers.of(case.customer) if s.name == name)
-        password = await unit.vault.get(f"server:{server.id}:password")
-        sudo_password = await unit.vault.get(f"server:{server.id}:sudo")
-        key = await unit.vault.get(f"customer:{case.customer}:ssh_key")
-    login = login_of(server, password or NOTHING, sudo_password or NOTHING, key or NOTHING)
+        login = await login_to(server, unit)
     async with kit.servers.shell(login) as shell:
         seen = await shell.run(PROBE)
         if seen.exit:
@@ -113,17 +113,51 @@ async def probe(case: Onboarding, errand: Errand, name: str) -> str:
     return "；".join((facts, *differences(server, found)))
 
 
-def login_of(server: Server, password: Secret, sudo_password: Secret, key: Secret) -> Login:
-    """Return how to get onto a server, through its bastion where it has one."""
-    via = None
-    if match := _BASTION.fullmatch(server.bastion):
-        via = Login(
-            match["host"],
-            int(match["port"] or 22),
-            match["user"] or server.user,
-            password=password,
-            key=key,
-        )
+async def login_to(server: Server, unit: Unit) -> Login:
+    """Return how to get onto a server, with the vault's secrets for it and for its bastion."""
+
+    async def kept(name: str) -> Secret:
+        return await unit.vault.get(name) or NOTHING
+
+    jump = bastion_of(server)
+    return login_of(
+        server,
+        await kept(f"server:{server.id}:password"),
+        await kept(f"server:{server.id}:sudo"),
+        await kept(f"customer:{server.customer}:ssh_key"),
+        await kept(bastion_password(server.customer, jump.host)) if jump else NOTHING,
+    )
+
+
+def bastion_password(customer: int, host: str) -> str:
+    """Return the vault's name for the password of a customer's bastion."""
+    return f"customer:{customer}:bastion:{host}:password"
+
+
+def bastion_of(server: Server) -> Login | None:
+    """Return where a server's bastion is, without its secrets; None when it has none."""
+    match = _BASTION.fullmatch(server.bastion)
+    if match is None:
+        return None
+    host = match["six"] or match["host"]
+    return Login(host, int(match["port"] or 22), match["user"] or server.user)
+
+
+def login_of(
+    server: Server,
+    password: Secret,
+    sudo_password: Secret,
+    key: Secret,
+    bastion: Secret = NOTHING,
+) -> Login:
+    """Return how to get onto a server, through its bastion where it has one.
+
+    The bastion takes its own password, else the customer's key, else the server's password: what
+    opens one machine is not shown to another without need.
+    """
+    via = bastion_of(server)
+    if via:
+        via = replace(via, password=bastion or (NOTHING if key else password), key=key)
     return Login(
         server.host,
         server.port,

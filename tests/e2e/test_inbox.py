@@ -12,6 +12,7 @@ import pytest
 
 from adapters.card import Buttons, Card, Form, plain
 from adapters.documents import OfficeDocuments
+from adapters.ssh import SshKeys
 from adapters.webchat.link import WebChat
 from adapters.words import Chat, Click, Message, Person, Role
 from bot.inbox import Inbox
@@ -66,7 +67,9 @@ class House:
         self.store, self.web, self.clock = store, web, clock
         nobody = cast("Any", None)
         self.kit = Kit(clock, store, {"web": web}, nobody, nobody, OfficeDocuments())
-        self.inbox = Inbox(store, BOOKS, clock, self.go, BOOK_OF_COMMANDS, OfficeDocuments())
+        self.inbox = Inbox(
+            store, BOOKS, clock, self.go, BOOK_OF_COMMANDS, OfficeDocuments(), SshKeys()
+        )
         self.sender = Sender(store, {"web": web}, self.draw, clock)
 
     async def go(self, run: Run) -> None:
@@ -270,6 +273,16 @@ def press_texts(card: Card) -> tuple[str, str]:
     (log,) = [b.action for b in buttons if b.label == "查看日志"]
     (form,) = [block.action for block in card.blocks if isinstance(block, Form)]
     return log, form
+
+
+async def test_a_customer_may_act_only_in_their_own_group(house: House) -> None:
+    await house.begin()
+    elsewhere = await house.web.open_chat("别家", [WANG], key="g2")
+    await house.inbox.take(Message("m1", elsewhere, WANG, "大家好", house.clock.now()))
+    assert house.web.history(elsewhere) == ()
+    await house.inbox.take(Message("m2", elsewhere, WANG, "/status", house.clock.now()))
+    await house.speak()
+    assert "您只能在贵公司自己的群里操作" in house.said(elsewhere)
 
 
 async def test_people_may_talk_without_the_bot_answering(house: House) -> None:

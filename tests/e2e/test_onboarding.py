@@ -16,7 +16,7 @@ from adapters.ssh import SshServers
 from adapters.words import Chat, Person
 from bot.demo.hosts import Hosts
 from runbooks import walk as walking
-from runbooks.book import Decision
+from runbooks.book import Decision, Runbook
 from runbooks.case import Contact, Onboarding
 from runbooks.kit import Kit
 from runbooks.onboarding import ONBOARDING
@@ -24,7 +24,9 @@ from runbooks.steps.servers import Found, differences
 from storage.records import Customer, LineState, Run, RunStatus, Server, Tier
 from storage.store import Store
 
-BOOKS = {"onboarding": ONBOARDING}
+SIGNED, DEPLOYED = ONBOARDING.phase("签约"), ONBOARDING.phase("环境评估与部署")
+BOOK: Runbook[Onboarding] = Runbook("onboarding", "客户接入", Onboarding, (*SIGNED, *DEPLOYED[:2]))
+BOOKS = {"onboarding": BOOK}
 GROUP = Chat("web", "g1", "海蓝科技 监控交付")
 LI = Person("web", "li", "李工")
 ZHAO = Person("web", "zhao", "赵主管")
@@ -77,7 +79,7 @@ async def begin(store: Store, hosts: Hosts, kit: Kit) -> None:
             now,
             now,
         )
-        await walking.start(ONBOARDING, run, unit)
+        await walking.start(BOOK, run, unit)
 
 
 async def test_contract_gate_and_probe(store: Store, hosts: Hosts) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from adapters.words import Person
 from commands.contents import BOOK
 
 SHARED = {"__init__", "contents", "declare", "desk"}
@@ -11,13 +12,15 @@ SHARED = {"__init__", "contents", "declare", "desk"}
 
 def test_every_command_is_on_the_contents_page() -> None:
     files = {file.stem for file in Path("commands").glob("*.py")} - SHARED
-    listed = {command.name.removeprefix("/").replace("-", "_") for command in BOOK.commands}
+    names = [command.name.removeprefix("/").replace("-", "_") for command in BOOK.commands]
+    listed = {name.split()[0] for name in names}
     assert files <= listed
 
 
 def test_every_example_is_understood() -> None:
     for command in BOOK.commands:
         for example in command.examples:
-            parsed = BOOK.parse(example)
+            names = [word[1:] for word in example.split() if word.startswith("@")]
+            parsed = BOOK.parse(example, [Person("web", name, name) for name in names])
             assert parsed is not None
             assert parsed.command is command

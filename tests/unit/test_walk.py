@@ -315,3 +315,30 @@ async def test_a_passing_fault_is_tried_again_and_a_lasting_one_is_not(kit: Kit)
     run = await walking.walk({"sample": book}, "r1", kit)
     assert (run.status, run.note) == (RunStatus.STUCK, "不行")
     assert cast("Clock", kit.clock).slept == [7.0, 2.0]
+
+
+async def test_hosts_that_end_together_share_a_commit(kit: Kit) -> None:
+    """500 commits would take longer than 500 commands over SSH."""
+    together = 200
+
+    async def do(case: Case, errand: Errand, host: str) -> str:
+        return host
+
+    def over(case: Case) -> tuple[str, ...]:
+        return tuple(f"web-{n:03}" for n in range(together))
+
+    book = Runbook("wide", "样例", Case, (Phase("一"), Each("all", "全部", over, do, at_once=50)))
+    now = kit.clock.now()
+    async with kit.store.unit() as unit:
+        customer = await unit.customers.add(Customer(0, "海蓝", "hailan", now, GROUP))
+        run = Run("r1", "wide", customer.id, "", RunStatus.WALKING, 0, "{}", LI, now, now)
+        await walking.start(book, run, unit)
+    done = await walking.walk({"wide": book}, "r1", kit)
+    assert done.status is RunStatus.DONE
+    async with kit.store.view() as unit:
+        hosts = await unit.lines.hosts("r1", "all")
+        living = await unit.outbox.living("run:r1")
+    assert {name: host.note for name, host in hosts.items()} == {name: name for name in hosts}
+    assert len(hosts) == together
+    assert living is not None
+    assert living.version < together / 10

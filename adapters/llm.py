@@ -1,0 +1,96 @@
+"""A language model behind an OpenAI-compatible interface: DeepSeek, or whatever speaks it."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+import openai
+from openai.types.chat import ChatCompletionMessageParam
+
+from adapters.port import Answer, Fault, Permanent, Transient
+from adapters.words import Secret
+
+MOST_TOKENS = 800
+"""Of an answer: it stands on a card."""
+
+REFUSALS = {
+    401: "不接受密钥：请检查配置里的密钥",
+    403: "不允许这个密钥使用：请检查账号权限",
+    404: "不存在，或模型地址不对：请检查配置",
+}
+"""What an HTTP status means for who configured the model."""
+
+
+class OpenAiModel:
+    """The port `Model`. Leaving it closes its connections; the key is in no error that it raises."""
+
+    def __init__(
+        self, base_url: str, model: str, api_key: Secret, *, timeout: float = 60.0
+    ) -> None:
+        self._model = model
+        self._client = openai.AsyncOpenAI(
+            base_url=base_url, api_key=api_key.reveal(), timeout=timeout, max_retries=0
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._client.close()
+
+    @property
+    def name(self) -> str:
+        return self._model
+
+    async def ask(self, system: str, question: str, *, timeout: float = 30.0) -> Answer:
+        """Ask once, and wait at most `timeout` seconds for the whole answer."""
+        messages: list[ChatCompletionMessageParam] = [
+            {"role": "system", "content": system},
+            {"role": "user", "content": question},
+        ]
+        try:
+            async with asyncio.timeout(timeout):
+                said = await self._client.chat.completions.create(
+                    model=self._model, messages=messages, max_tokens=MOST_TOKENS
+                )
+        except TimeoutError:
+            raise Transient(f"模型 {self._model} 没有在 {timeout:g} 秒内回答，稍后再试") from None
+        except openai.OpenAIError as error:
+            # What the far side wrote may hold the key: only its number is told.
+            raise self._told(error) from None
+        if not said.choices:
+            raise Permanent(
+                f"模型 {self._model} 的应答里没有内容：请检查模型地址", fault=Fault.REFUSED
+            )
+        tokens = said.usage.total_tokens if said.usage else 0
+        return Answer(said.choices[0].message.content or "", said.model or self._model, tokens)
+
+    def _told(self, error: openai.OpenAIError) -> Transient | Permanent:
+        name = self._model
+        match error:
+            case openai.APITimeoutError():
+                return Transient(f"模型 {name} 没有在限定时间内回答，稍后再试")
+            case openai.APIResponseValidationError():
+                return Permanent(f"模型 {name} 的应答不是预期的格式：请检查模型地址")
+            case openai.APIConnectionError():
+                return Transient(f"连不上模型 {name} 的地址：请检查网络和模型地址")
+            case openai.RateLimitError():
+                wait = _seconds(error.response.headers.get("retry-after", ""))
+                return Transient(f"模型 {name} 的调用过于频繁或额度用完", retry_after=wait)
+            case openai.InternalServerError():
+                return Transient(f"模型 {name} 的服务出错（HTTP {error.status_code}），稍后再试")
+            case openai.APIStatusError():
+                why = REFUSALS.get(error.status_code, f"拒绝了请求（HTTP {error.status_code}）")
+                return Permanent(f"模型 {name} {why}", fault=Fault.REFUSED)
+        return Permanent(f"模型 {name} 调用失败（{type(error).__name__}）：请检查模型配置")
+
+
+def _seconds(text: str) -> float | None:
+    return float(text) if text.isascii() and text.isdecimal() else None

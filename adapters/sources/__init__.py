@@ -1,0 +1,1 @@
+"""Alert sources: one file each, pure decode of what it posts."""

@@ -1,0 +1,153 @@
+"""From settings to a running bot: the files, the database, the adapters, the house, the site."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from adapters.documents import OfficeDocuments
+from adapters.port import ChatPlatform, Login, Model, UsageError
+from adapters.ssh import SshServers
+from adapters.vigilops import VigilOpsMonitors
+from adapters.webchat.link import WebChat
+from adapters.words import Person, Secret
+from bot import pairing
+from bot.app import BOOKS, SystemClock, working
+from bot.config import Settings
+from bot.late import LateModel
+from bot.web.session import Access, session_key
+from bot.web.site import create_site, listening, serving
+from runbooks.book import Runbook
+from runbooks.kit import RETENTION, House, Kit
+from storage.store import Store
+from storage.vault import Seal
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The bot at work, for those who take part in it from within this process."""
+
+    address: str
+    store: Store
+    web: WebChat | None
+    books: Mapping[str, Runbook[Any]]
+
+
+@asynccontextmanager
+async def running(settings: Settings, say: Say) -> AsyncIterator[str]:
+    """Run the bot of these settings until left, and give its address; see `assembled`."""
+    async with assembled(settings, say) as bot:
+        yield bot.address
+
+
+@asynccontextmanager
+async def assembled(settings: Settings, say: Say) -> AsyncIterator[Running]:
+    """Run the bot of these settings until left, and give what it is made of.
+
+    `say` shows a line to whoever started the program. Raises UsageError with
+    what to mend.
+    """
+    folder = settings.bot.data_dir
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine = engine_file(settings)
+    async with AsyncExitStack() as stack:
+        taken = stack.enter_context(listening(settings.web.host, settings.web.port))
+        seal = Seal(settings.vault.key)
+        url = with_password(settings.database_url, settings.database.password)
+        store = await stack.enter_async_context(Store(url, seal))
+        await store.create()
+        chats: dict[str, ChatPlatform] = {}
+        web: WebChat | None = None
+        if settings.platforms.webchat.enabled:
+            web = await stack.enter_async_context(WebChat(folder / "webchat.sqlite"))
+            # Whoever signs in has at least the direct chat, where the pairing code is typed.
+            await web.direct(Person(web.name, settings.web.username, settings.web.username))
+            chats[web.name] = web
+        monitors = await stack.enter_async_context(
+            VigilOpsMonitors(timeout=settings.vigilops.timeout_seconds)
+        )
+        kit = Kit(
+            SystemClock(),
+            store,
+            chats,
+            SshServers(),
+            monitors,
+            OfficeDocuments(),
+            house_of(settings),
+            await _model(settings, stack),
+        )
+        bot = await stack.enter_async_context(working(kit, engine))
+        key = await session_key(store)
+        access = Access(
+            settings.web.username, settings.web.password, settings.web.session_hours, key
+        )
+        await stack.enter_async_context(serving(create_site(kit, bot, web, access), taken))
+        if code := await pairing.first_code(store, kit.clock.now()):
+            say(pairing.told(code))
+        yield Running(settings.web.url, store, web, BOOKS)
+
+
+def house_of(settings: Settings) -> House:
+    """Return the provider as these settings describe it."""
+    deploy, artifacts = settings.deploy, settings.artifacts
+    managed = Login(
+        deploy.managed_host,
+        deploy.managed_port,
+        deploy.managed_user,
+        deploy.managed_password,
+        deploy.managed_key,
+    )
+    return House(
+        provider=settings.bot.company,
+        phone=settings.bot.hotline or House().phone,
+        zone=settings.bot.zone,
+        public_url=settings.web.url,
+        account=settings.vigilops.account_email,
+        managed=managed if deploy.managed_host else None,
+        managed_root=deploy.root_dir,
+        retention={**RETENTION, "host_metrics": deploy.retention_days},
+        ai_url=settings.model.base_url,
+        ai_model=settings.model.model,
+        ai_key=settings.model.api_key,
+        bundle=artifacts.agent_bundle,
+        compose=artifacts.compose_template,
+        deploy_script=artifacts.deploy_script,
+        at_once=settings.runs.at_once,
+        stop_after=settings.runs.stop_after_failures,
+        escalate_after=settings.escalation.after_minutes,
+    )
+
+
+def with_password(url: str, password: Secret) -> str:
+    """Return a database's address with the password in its place."""
+    scheme, separator, rest = url.partition("://")
+    place, slash, path = rest.partition("/")
+    user, at, host = place.rpartition("@")
+    if not password or not at:
+        return url
+    word = quote(password.reveal(), safe="")
+    return f"{scheme}{separator}{user}:{word}@{host}{slash}{path}"
+
+
+def engine_file(settings: Settings) -> Path:
+    """Return the file of the engine's journal; UsageError when it is to be somewhere else."""
+    scheme, _, path = settings.database.engine_url.partition(":///")
+    if not scheme:
+        return settings.bot.data_dir / "engine.db"
+    if not scheme.startswith("sqlite"):
+        raise UsageError("database.engine_url：流程引擎目前只能用 SQLite 文件，请留空")
+    return Path(path.replace("{data_dir}", str(settings.bot.data_dir)))
+
+
+async def _model(settings: Settings, stack: AsyncExitStack) -> Model | None:
+    model = settings.model
+    if not model.api_key:
+        return None
+    late = LateModel(model.base_url, model.model, model.api_key, timeout=model.timeout_seconds)
+    return await stack.enter_async_context(late)

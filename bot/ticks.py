@@ -1,0 +1,79 @@
+"""What is due by the clock alone: a gate that nobody opens, and memories that have had their time.
+
+Everything here may be called at any time and as often as one likes: each call does what is due
+at that instant, in the transaction that finds it due, so two replicas never say it twice.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from adapters.card import Card, Fields, Text, Tone, dumps
+from adapters.port import UsageError
+from adapters.words import Role
+from commands.whoami import TITLES
+from runbooks import walk as walking
+from runbooks.book import Gate
+from storage.records import Delivery, DeliveryState, Lane, Run
+from storage.store import Store, Unit
+
+AGAIN = timedelta(hours=24)
+"""From one reminder of a gate to the next."""
+
+REMEMBERED = timedelta(days=8)
+"""How long the id of a delivery is kept: longer than any platform delivers again."""
+
+
+async def remind(books: walking.Books, now: datetime, store: Store) -> int:
+    """Say in each customer's chat which gate is overdue and who must act; return how many."""
+    # Nothing is due nearly always, and a look does not wait for a writer.
+    async with store.view() as unit:
+        if not await unit.runs.due(now):
+            return 0
+    reminded = 0
+    async with store.unit() as unit:
+        # Read again: another replica may have reminded since.
+        for run in await unit.runs.due(now):
+            if await walking.remind(run, AGAIN, now, unit):
+                reminded += await _say(books, run, now, unit)
+    return reminded
+
+
+async def forget(now: datetime, store: Store) -> int:
+    """Forget deliveries that no platform will repeat any more; return how many."""
+    async with store.unit() as unit:
+        return await unit.people.forget_events(now - REMEMBERED)
+
+
+async def _say(books: walking.Books, run: Run, now: datetime, unit: Unit) -> bool:
+    customer = await unit.customers.get(run.customer)
+    if customer is None or customer.chat is None or run.deadline is None:
+        return False
+    # The deadline makes the key new for each reminder, and the same for the same one.
+    key = f"remind:{run.id}:{run.attempt}:{run.deadline.isoformat()}"
+    card = reminder(books, run, now)
+    return await unit.outbox.put(
+        Delivery(0, key, customer.chat, Lane.NORMAL, DeliveryState.WAITING, now, card=dumps(card))
+    )
+
+
+def reminder(books: walking.Books, run: Run, now: datetime) -> Card:
+    """Return the card that names the gate where a run waits, since when, and who must act."""
+    title, who = _gate(books, run)
+    hours = int((now - run.updated_at).total_seconds()) // 3600
+    waited = f"{hours // 24} 天 {hours % 24} 小时" if hours >= 24 else f"{hours} 小时"  # noqa: PLR2004 - a day
+    facts = Fields((("等待的步骤", title), ("需要谁处理", who), ("已等待", waited)))
+    hint = Text("请在进度卡上处理；找不到卡片时输入 /status")
+    return Card(f"等待超时：{title}", Tone.WARNING, (facts, hint))
+
+
+def _gate(books: walking.Books, run: Run) -> tuple[str, str]:
+    """Return a gate's title and who opens it; of one that no book has any more, what is known."""
+    book = books.get(run.book)
+    try:
+        line = book.line(run.line) if book else None
+    except UsageError:
+        line = None
+    return (
+        (line.title, TITLES[line.by]) if isinstance(line, Gate) else (run.line, TITLES[Role.LEAD])
+    )

@@ -1,0 +1,1 @@
+"""The web: hooks in, pages and one-time links out."""

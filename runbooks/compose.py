@@ -1,0 +1,94 @@
+"""What is laid on a host for one instance, as files: rendered and packed, nothing is touched."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters.words import Secret
+
+TEMPLATES = Path(__file__).parents[1] / "deploy"
+
+SECRETS = ("JWT_SECRET_KEY", "AGENT_TOKEN_HMAC_KEY", "POSTGRES_PASSWORD")
+"""Made once per customer: with another key all tokens are dead, with another password all data."""
+
+KEEP_DAYS = 14
+
+PRIVATE, PUBLIC, PROGRAM = 0o600, 0o644, 0o700
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One customer's VigilOps on a host: its names and its host ports."""
+
+    project: str
+    directory: str
+    generation: str
+    backend: int
+    frontend: int
+    postgres: int
+    redis: int
+
+    @property
+    def compose(self) -> str:
+        """The command line with which docker speaks of this instance."""
+        return f"docker compose -p {self.project} -f {self.directory}/compose.yml"
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """A file to be laid into the instance's directory."""
+
+    name: str
+    text: str
+    mode: int
+
+
+def files(
+    instance: Instance, secrets: Mapping[str, Secret], template: Path | None = None
+) -> tuple[Laid, ...]:
+    """Return the compose file, its .env and the backup script; `template` replaces the first."""
+    compose = template or TEMPLATES / "compose.yml"
+    return (
+        Laid("compose.yml", compose.read_text("utf-8"), PUBLIC),
+        Laid(".env", _env(instance, secrets), PRIVATE),
+        Laid("backup.sh", _backup(instance), PROGRAM),
+    )
+
+
+def packed(laid: tuple[Laid, ...]) -> bytes:
+    """Return the files as a .tar.gz, each with its mode, owned by root."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        for file in laid:
+            data = file.text.encode()
+            info = tarfile.TarInfo(file.name)
+            info.size, info.mode = len(data), file.mode
+            tar.addfile(info, io.BytesIO(data))
+    return archive.getvalue()
+
+
+def _env(instance: Instance, secrets: Mapping[str, Secret]) -> str:
+    text = (TEMPLATES / "env.template").read_text("utf-8")
+    return text.format(
+        generation=instance.generation,
+        backend=instance.backend,
+        frontend=instance.frontend,
+        postgres=instance.postgres,
+        redis=instance.redis,
+        **{name: secrets[name].reveal() for name in SECRETS},
+    )
+
+
+def _backup(instance: Instance) -> str:
+    text = (TEMPLATES / "backup.sh").read_text("utf-8")
+    for name, value in (
+        ("project", instance.project),
+        ("generation", instance.generation),
+        ("keep", str(KEEP_DAYS)),
+    ):
+        text = text.replace(f"{{{name}}}", value)
+    return text
