@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from adapters.port import UsageError
 from bot.config import ConfigError, load
@@ -21,6 +23,7 @@ def demo(
     port: int = 8080,
     directory: Path = DEMO,
     fresh: bool = False,
+    auto: bool = False,
 ) -> int:
     """演示: the whole bot in a sandbox, with servers, customers and a web chat; no account needed.
 
@@ -32,7 +35,12 @@ def demo(
         Where everything is kept: started again there, it goes on.
     fresh
         Forget what is there and begin anew.
+    auto
+        Play engineer, lead and customer from `/onboard` to the signed acceptance in a directory
+        that is thrown away, print every line with its proof, and exit 0, or 1 where it failed.
     """
+    if auto:
+        return _auto()
     from bot.demo import world  # noqa: PLC0415 - `vigilbot check` does not wait for it
 
     def start() -> AbstractAsyncContextManager[str]:
@@ -41,6 +49,18 @@ def demo(
         return world.demo(directory, port)
 
     return _serve(start)
+
+
+def _auto() -> int:
+    from bot.demo.auto import auto  # noqa: PLC0415 - it brings the whole world
+
+    # It would write every address that is opened, tokens and all.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    with TemporaryDirectory(prefix="vigilbot-demo-") as folder:
+        try:
+            return asyncio.run(auto(Path(folder), 0, print_line))
+        except (UsageError, OSError) as error:
+            return _told([str(error)])
 
 
 def run(config: Config = DEFAULT_CONFIG) -> int:

@@ -11,10 +11,11 @@ import fcntl
 import io
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from adapters.card import Card, Style, Text, Tone, dumps
 from adapters.documents import OfficeDocuments
@@ -24,12 +25,12 @@ from adapters.vigilops import VigilOpsMonitors
 from adapters.webchat.link import WebChat
 from adapters.words import Chat, File, Person, Role, Secret
 from bot.app import BOOKS, SystemClock, working
-from bot.build import Running
-from bot.demo import model
+from bot.demo import model, vigilops
 from bot.demo.docker import Containers
 from bot.demo.hosts import AGENT_BUNDLE, Host, Hosts, Spec
 from bot.late import LateModel
 from bot.web.site import create_site, listening, serving
+from runbooks.book import Runbook
 from runbooks.kit import House, Kit
 from runbooks.walk import OPERATIONS
 from storage.records import Delivery, DeliveryState, Lane, Member
@@ -60,6 +61,18 @@ KEY = "vault.key"
 SHEET = "演示服务器.csv"
 
 
+@dataclass(frozen=True, slots=True)
+class World:
+    """The demo at work, for whoever takes part in it from within this process."""
+
+    address: str
+    store: Store
+    webchat: WebChat
+    books: Mapping[str, Runbook[Any]]
+    servers: File
+    """The list of the customer's servers, passwords and all."""
+
+
 @asynccontextmanager
 async def demo(directory: Path, port: int) -> AsyncIterator[str]:
     """Run the world until left, and give its address; see `staged`."""
@@ -68,7 +81,7 @@ async def demo(directory: Path, port: int) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def staged(directory: Path, port: int) -> AsyncIterator[Running]:
+async def staged(directory: Path, port: int) -> AsyncIterator[World]:
     """Run the world until left, and give what it is made of; port 0 takes a free one.
 
     Raises UsageError when another process runs this directory, or has the port.
@@ -80,7 +93,7 @@ async def staged(directory: Path, port: int) -> AsyncIterator[Running]:
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
         specs = (*SERVERS, MANAGED)
         hosts = await stack.enter_async_context(Hosts(directory / "hosts", specs=specs))
-        await stack.enter_async_context(Containers(hosts, every=LOOK))
+        await stack.enter_async_context(Containers(hosts, every=LOOK, make=_monitor))
         ai_url = await stack.enter_async_context(model.serve())
         house = _house(address, hosts[MANAGED.name], ai_url)
         url = f"sqlite+aiosqlite:///{directory / 'vigilbot.db'}"
@@ -98,14 +111,15 @@ async def staged(directory: Path, port: int) -> AsyncIterator[Running]:
             house,
             await stack.enter_async_context(LateModel(house.ai_url, house.ai_model, house.ai_key)),
         )
-        await _set_the_stage(kit, web, [hosts[spec.name] for spec in SERVERS])
+        customers = [hosts[spec.name] for spec in SERVERS]
+        await _set_the_stage(kit, web, customers)
         bot = await stack.enter_async_context(working(kit, directory / "engine.db"))
         group = await stack.enter_async_context(asyncio.TaskGroup())
         joining = group.create_task(_join(store, web), name="join")
         stack.callback(joining.cancel)
         site = create_site(kit, bot, web, people=PEOPLE)
         await stack.enter_async_context(serving(site, taken))
-        yield Running(address, store, web, BOOKS)
+        yield World(address, store, web, BOOKS, server_list(customers))
 
 
 def clear(directory: Path) -> None:
@@ -163,6 +177,12 @@ def welcome() -> Card:
             Text("/help 列出所有命令；浏览器打开 /console 查看每一步的证据。", Style.QUIET),
         ),
     )
+
+
+def _monitor(path: Path) -> vigilops.World:
+    """Return a monitor that may call this very machine; the real one refuses private addresses."""
+    traps = vigilops.Traps(ssrf_guard=False)
+    return vigilops.World(path=path, traps=traps, limits=vigilops.Limits(login=0))
 
 
 def _house(address: str, managed: Host, ai_url: str) -> House:
