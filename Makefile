@@ -24,10 +24,10 @@ demo: $(if $(wildcard $(VENV)/.installed),,$(VENV)/.ready)
 	$(BIN)/python -m bot demo --port $(PORT)
 
 test: check
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 chaos: $(VENV)/.installed
-	$(BIN)/pytest -n $(WORKERS) -m chaos_long --durations=0 tests/chaos
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m chaos_long --durations=0 tests/chaos
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m bench.ssh_fanout $(if $(ANSIBLE),--ansible $(ANSIBLE))

@@ -23,6 +23,7 @@ from bot.web.session import Access, session_key
 from bot.web.site import create_site, listening, serving
 from runbooks.book import Runbook
 from runbooks.kit import RETENTION, House, Kit
+from storage.records import PortPlan
 from storage.store import Store
 from storage.vault import Seal
 
@@ -111,6 +112,13 @@ def house_of(settings: Settings) -> House:
         account=settings.vigilops.account_email,
         managed=managed if deploy.managed_host else None,
         managed_root=deploy.root_dir,
+        ports=PortPlan(
+            deploy.backend_port_start,
+            deploy.frontend_port_start,
+            deploy.postgres_port_start,
+            deploy.redis_port_start,
+            deploy.port_stride,
+        ),
         retention={**RETENTION, "host_metrics": deploy.retention_days},
         ai_url=settings.model.base_url,
         ai_model=settings.model.model,

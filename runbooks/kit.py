@@ -22,7 +22,8 @@ from adapters.port import (
     Transient,
 )
 from adapters.words import NOTHING, Secret
-from storage.records import EffectState
+from storage.people import PORTS
+from storage.records import EffectState, PortPlan
 from storage.store import Store
 
 RETENTION = {
@@ -53,6 +54,8 @@ class House:
     """Our server for way B; None when there is none."""
     managed_root: str = "/opt/vigilbot"
     """Where instances live on it, one directory each."""
+    ports: PortPlan = PORTS
+    """Of the instances on it."""
     retention: Mapping[str, int] = field(default_factory=lambda: dict(RETENTION))
     ai_url: str = "https://api.deepseek.com/v1"
     ai_model: str = "deepseek-chat"

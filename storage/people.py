@@ -11,13 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.port import UsageError
 from adapters.words import Chat, Person, Role
-from storage.records import Customer, Member, PortBlock, Server, Tier
+from storage.records import Customer, Member, PortBlock, PortPlan, Server, Tier
 from storage.rows import to_record, to_row
 from storage.tables import customers, members, port_blocks, seen_events, servers
 
-BLOCK = 100
-"""Distance between two customers' ports on one host (SOP: 8101/3101, 8201/3201, ...)."""
-FIRST = PortBlock("", 0, backend=8101, frontend=3101, postgres=5533, redis=6480)
+PORTS = PortPlan()
 LAST_PORT = 65_535
 
 
@@ -209,7 +207,12 @@ class Ports:
         return next((b for b in blocks if b.customer == customer), None)
 
     async def allocate(
-        self, host: str, customer: int, *, busy: frozenset[int] = frozenset()
+        self,
+        host: str,
+        customer: int,
+        *,
+        busy: frozenset[int] = frozenset(),
+        plan: PortPlan = PORTS,
     ) -> PortBlock:
         """Give a customer the first block on `host` that collides with no other and with none of
         the `busy` ports found there; the same customer gets the same block again.
@@ -223,14 +226,14 @@ class Ports:
             taken |= ports_of(block)
         number = 0
         while True:
-            shift = number * BLOCK
+            shift = number * plan.stride
             block = PortBlock(
                 host,
                 customer,
-                FIRST.backend + shift,
-                FIRST.frontend + shift,
-                FIRST.postgres + shift,
-                FIRST.redis + shift,
+                plan.backend + shift,
+                plan.frontend + shift,
+                plan.postgres + shift,
+                plan.redis + shift,
             )
             if max(ports_of(block)) > LAST_PORT:
                 raise UsageError(f"主机 {host} 上已没有空闲的端口组，请换一台托管主机")

@@ -266,6 +266,18 @@ class OneTimeLink:
 
 
 @dataclass(frozen=True, slots=True)
+class PortPlan:
+    """Where the blocks of ports begin on a host, and how far apart two customers are (SOP:
+    8101/3101, 8201/3201, ...)."""
+
+    backend: int = 8101
+    frontend: int = 3101
+    postgres: int = 5533
+    redis: int = 6480
+    stride: int = 100
+
+
+@dataclass(frozen=True, slots=True)
 class PortBlock:
     """Four host ports of one customer's instance on one host: never twice on one host."""
 

@@ -39,6 +39,7 @@ class Containers:
         self._make = make
         self._psql = psql
         self._read: dict[str, int] = {}
+        self._wanted: dict[str, Path] = {}
         self._served: dict[str, AsyncExitStack] = {}
         self._turn = asyncio.Lock()
         self._ticking: asyncio.Task[None] | None = None
@@ -67,6 +68,8 @@ class Containers:
                 self._read[host.spec.name] = len(calls)
                 for call in calls[start:]:
                     await self._obey(call)
+            for name, directory in self._wanted.items():
+                await self._serve(name, directory)
 
     async def _obey(self, call: str) -> None:
         match = PROJECT.match(call)
@@ -74,20 +77,25 @@ class Containers:
             return
         name = match["name"]
         if match["verb"] == "up":
-            await self._up(name, Path(match["directory"]))
+            self._wanted[name] = Path(match["directory"])
         elif match["verb"] == "down":
+            self._wanted.pop(name, None)
             await self._down(name)
         elif " psql " in call and self._psql and name in self.worlds:
             await self._psql(self.worlds[name])
 
-    async def _up(self, name: str, directory: Path) -> None:
+    async def _serve(self, name: str, directory: Path) -> None:
+        """Serve a project that was started; its port may be another program's for a while."""
         if name in self.worlds or not (directory / ".env").exists():
             return
         found = BACKEND.search((directory / ".env").read_text("utf-8"))
         assert found is not None
         world = self._make(directory / "world.json")
         stack = AsyncExitStack()
-        await stack.enter_async_context(serve(world, port=int(found[1])))
+        try:
+            await stack.enter_async_context(serve(world, port=int(found[1])))
+        except OSError:
+            return  # its port is taken: looked at again, as docker restarts a container
         self.worlds[name], self._served[name] = world, stack
 
     async def _down(self, name: str) -> None:

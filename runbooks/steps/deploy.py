@@ -178,7 +178,9 @@ async def _allocated(
 ) -> PortBlock:
     try:
         async with errand.kit.store.unit() as unit:
-            return await unit.ports.allocate(host, case.customer, busy=busy)
+            return await unit.ports.allocate(
+                host, case.customer, busy=busy, plan=errand.kit.house.ports
+            )
     except UsageError as error:
         said = str(error)
     raise Permanent(said, fault=Fault.PORT)

@@ -24,6 +24,9 @@ CHROMIUM_ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# Worlds that are deployed side by side would plan the same ports of this machine.
+pytestmark = pytest.mark.xdist_group("ports")
+
 PATIENT = 30_000
 """Milliseconds: two cores are shared by the bot, its sandbox, the browser and other tests."""
 ROOT = Path(__file__).parents[2]

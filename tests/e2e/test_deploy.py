@@ -100,7 +100,9 @@ async def proofs(store: Store) -> Mapping[str, str]:
         return {key: line.proof for key, line in (await unit.lines.of("r1")).items()}
 
 
-# Tests run side by side on one machine: the process's number says which blocks are busy.
+pytestmark = pytest.mark.xdist_group("ports")  # of this machine: one world plans at a time
+
+# The process's number says which blocks are busy.
 BUSY = (22, *(8101 + 100 * number for number in range(1 + os.getpid() % 100)))
 SPECS = (Spec("managed", user="root", ports=BUSY), Spec("web-01"), Spec("web-02"))
 
