@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from adapters.documents import OfficeDocuments
-from adapters.port import ChatPlatform, Login, Model, UsageError
+from adapters.port import ChatPlatform, Login, Model
 from adapters.ssh import SshServers
 from adapters.vigilops import VigilOpsMonitors
 from adapters.webchat.link import WebChat
@@ -19,10 +18,12 @@ from bot import pairing
 from bot.app import BOOKS, SystemClock, working
 from bot.config import Settings
 from bot.late import LateModel
+from bot.platforms import enabled
 from bot.web.session import Access, session_key
 from bot.web.site import create_site, listening, serving
 from runbooks.book import Runbook
 from runbooks.kit import RETENTION, House, Kit
+from storage.journal import journal_at
 from storage.records import PortPlan
 from storage.store import Store
 from storage.vault import Seal
@@ -56,7 +57,6 @@ async def assembled(settings: Settings, say: Say) -> AsyncIterator[Running]:
     """
     folder = settings.bot.data_dir
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    engine = engine_file(settings)
     async with AsyncExitStack() as stack:
         taken = stack.enter_context(listening(settings.web.host, settings.web.port))
         seal = Seal(settings.vault.key)
@@ -70,11 +70,14 @@ async def assembled(settings: Settings, say: Say) -> AsyncIterator[Running]:
             # Whoever signs in has at least the direct chat, where the pairing code is typed.
             await web.direct(Person(web.name, settings.web.username, settings.web.username))
             chats[web.name] = web
+        clock = SystemClock()
+        for platform in enabled(settings, clock):
+            chats[platform.name] = await stack.enter_async_context(platform)
         monitors = await stack.enter_async_context(
             VigilOpsMonitors(timeout=settings.vigilops.timeout_seconds)
         )
         kit = Kit(
-            SystemClock(),
+            clock,
             store,
             chats,
             SshServers(),
@@ -83,7 +86,9 @@ async def assembled(settings: Settings, say: Say) -> AsyncIterator[Running]:
             house_of(settings),
             await _model(settings, stack),
         )
-        bot = await stack.enter_async_context(working(kit, engine))
+        journal = journal_at(with_password(settings.engine_url, settings.database.password))
+        stack.callback(journal.dispose)
+        bot = await stack.enter_async_context(working(kit, journal))
         key = await session_key(store)
         access = Access(
             settings.web.username, settings.web.password, settings.web.session_hours, key
@@ -125,6 +130,7 @@ def house_of(settings: Settings) -> House:
         ai_key=settings.model.api_key,
         bundle=artifacts.agent_bundle,
         compose=artifacts.compose_template,
+        images=deploy.images,
         deploy_script=artifacts.deploy_script,
         at_once=settings.runs.at_once,
         stop_after=settings.runs.stop_after_failures,
@@ -141,16 +147,6 @@ def with_password(url: str, password: Secret) -> str:
         return url
     word = quote(password.reveal(), safe="")
     return f"{scheme}{separator}{user}:{word}@{host}{slash}{path}"
-
-
-def engine_file(settings: Settings) -> Path:
-    """Return the file of the engine's journal; UsageError when it is to be somewhere else."""
-    scheme, _, path = settings.database.engine_url.partition(":///")
-    if not scheme:
-        return settings.bot.data_dir / "engine.db"
-    if not scheme.startswith("sqlite"):
-        raise UsageError("database.engine_url：流程引擎目前只能用 SQLite 文件，请留空")
-    return Path(path.replace("{data_dir}", str(settings.bot.data_dir)))
 
 
 async def _model(settings: Settings, stack: AsyncExitStack) -> Model | None:

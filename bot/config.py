@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from string import Formatter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -30,11 +30,13 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 from rapidfuzz import fuzz, process
 
 from adapters.words import NOTHING, Secret
+from runbooks.compose import IMAGES, Images
 
 PREFIX = "VIGILBOT_"
 BETWEEN = "__"
@@ -249,6 +251,10 @@ TimeOfDay = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 # --- sections ---------------------------------------------------------------------------------
 
 
+Image = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w./:@{}-]*$")]
+"""The name of a container image; `{generation}` stands for vigilops or nightmend."""
+
+
 class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True
@@ -304,8 +310,57 @@ class WebChat(Section):
     enabled: bool = True
 
 
+class Platform(Section):
+    """A chat platform that needs an app of the customer's enterprise."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    """What must be set where it is enabled."""
+    enabled: bool = False
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        empty = [name for name in self.needs if not getattr(self, name)]
+        if self.enabled and empty:
+            named = "、".join(empty)
+            raise _wrong(f"启用后还要填写 {named}", f"enabled, so it needs {', '.join(empty)}")
+        return self
+
+
+class Feishu(Platform):
+    needs = ("app_id", "app_secret")
+    app_id: str = ""
+    app_secret: OptionalSecretRef = NOTHING
+    owner: str = ""
+    base_url: RequiredUrl = "https://open.feishu.cn"
+
+
+class DingTalk(Platform):
+    needs = ("client_id", "client_secret", "robot_code")
+    client_id: str = ""
+    client_secret: OptionalSecretRef = NOTHING
+    robot_code: str = ""
+    card_template: str = ""
+    group_template: str = ""
+    group_owner: str = ""
+    ding: bool = True
+    monthly_calls: Count = 10_000
+    alarm_reserve: Count = 1_000
+    base_url: RequiredUrl = "https://api.dingtalk.com"
+    oapi_url: RequiredUrl = "https://oapi.dingtalk.com"
+
+
+class Slack(Platform):
+    needs = ("bot_token", "app_token")
+    bot_token: OptionalSecretRef = NOTHING
+    app_token: OptionalSecretRef = NOTHING
+    base_url: RequiredUrl = "https://slack.com/api"
+
+
 class Platforms(Section):
     webchat: WebChat = WebChat()
+    feishu: Feishu = Feishu()
+    dingtalk: DingTalk = DingTalk()
+    slack: Slack = Slack()
 
 
 class BaseUrls(Section):
@@ -344,11 +399,22 @@ class Deploy(Section):
     postgres_port_start: Port = 5533
     redis_port_start: Port = 6480
     port_stride: Count = 100
+    backend_image: Image = IMAGES.backend
+    frontend_image: Image = IMAGES.frontend
+    postgres_image: Image = IMAGES.postgres
+    redis_image: Image = IMAGES.redis
     retention_days: Days = 90
     backup_enabled: bool = True
     backup_at: TimeOfDay = "03:00"
     backup_keep_days: Days = 14
     backup_dir: Annotated[str, Field(pattern=r"^/")] = "/opt/vigilops-backups"
+
+    @property
+    def images(self) -> Images:
+        """What an instance of ours runs."""
+        return Images(
+            self.backend_image, self.frontend_image, self.postgres_image, self.redis_image
+        )
 
 
 class Model(Section):
@@ -458,7 +524,8 @@ class Settings(Section):
 
     @property
     def engine_url(self) -> str:
-        """Where the engine remembers: a file of its own on SQLite, else our own server."""
+        """Where the engine remembers: a file of its own on SQLite, else a schema of its own beside
+        ours. `database.password` opens both."""
         if self.database.engine_url:
             return self._placed(self.database.engine_url)
         if self.database.url.startswith("sqlite"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from adapters.card import Card, Tone, dumps, say
 from adapters.port import Clock, Documents, Keys, ServerRow, UsageError
@@ -16,11 +17,12 @@ from adapters.words import Click, Event, Message, Person, Role, Submission
 from commands import server
 from commands.declare import Book, Call
 from commands.desk import Desk
-from runbooks import intake
+from runbooks import credentials, due, intake
 from runbooks import walk as walking
 from runbooks.begin import begin
 from runbooks.book import Decision, Gate, Runbook
-from runbooks.cards import log_of
+from runbooks.cards import CURED, PASSWORD, log_of
+from runbooks.kit import CHINA
 from runbooks.press import Press, press
 from storage.records import Delivery, DeliveryState, Lane, Run
 from storage.store import Store, Unit
@@ -43,6 +45,7 @@ class Inbox:
         commands: Book,
         documents: Documents,
         keys: Keys,
+        zone: ZoneInfo = CHINA,
     ) -> None:
         self._store = store
         self._books = books
@@ -51,11 +54,14 @@ class Inbox:
         self._commands = commands
         self._documents = documents
         self._keys = keys
+        self._zone = zone
 
-    async def take(self, event: Event) -> None:
-        """Take one delivery; a second one of the same id does nothing.
+    async def take(self, event: Event, *, quiet: bool = False) -> str:
+        """Take one delivery and return what was wrong with it, empty when nothing was; a second
+        one of the same id does nothing.
 
-        A UsageError becomes an answer in the chat, and what had been written with it is undone.
+        A UsageError becomes an answer in the chat, unless the platform answers presses `quiet`ly;
+        what had been written with it is undone.
         """
         try:
             # A long server list takes a while to read: not inside the one writer's turn.
@@ -63,16 +69,17 @@ class Inbox:
             rows = await self._rows(event)
             async with self._store.unit() as unit:
                 if not await self._new(event, unit):
-                    return
+                    return ""
                 begun = await self._act(event, answers, rows, unit)
         except UsageError as error:
             async with self._store.unit() as unit:
-                if await self._new(event, unit):
+                if await self._new(event, unit) and not quiet:
                     card = say("请再看一下", str(error), tone=Tone.WARNING)
                     await self._say(event, card, unit)
-            return
+            return str(error)
         for run in begun:
             await self._go(run)
+        return ""
 
     async def role(self, event: Event, unit: Unit) -> Role:
         """Return what somebody is in this chat: who is not known may do a customer's part."""
@@ -114,13 +121,22 @@ class Inbox:
         role = await self.role(event, unit)
         if answers:
             _may(role, Role.ENGINEER, event.sender)
-            return [await begin(answers, event.sender, self._clock.now(), unit)]
+            return [await self._begin(event, answers, unit)]
+        if owed := due.owed_by(event.action):
+            _may(role, Role.ENGINEER, event.sender)
+            now, zone = self._clock.now(), self._zone
+            card = await due.finish(owed, event.chat, event.sender, now, zone, unit)
+            await self._say(event, card, unit)
+            return ()
         if pressed := press(event.action):
             run = await self._drawn(event, pressed, unit)
             if pressed.verb == "log":
                 _may(role, Role.ENGINEER, event.sender)
                 await self._show_log(event, run, unit)
                 return ()
+            if pressed.verb == PASSWORD:
+                _may(role, Role.ENGINEER, event.sender)
+                return [await self._ask_passwords(event, run, unit)]
             return [await self._press(event, pressed, run, role, unit)]
         raise UsageError(walking.STALE)
 
@@ -148,6 +164,27 @@ class Inbox:
         if customer is None or customer.chat != event.chat:
             raise UsageError("这张卡片不属于本群")
         return run
+
+    async def _begin(self, event: Event, answers: intake.Intake, unit: Unit) -> Run:
+        """Begin an onboarding, and tell its engineer the line that opens servers without password."""
+        run = await begin(answers, event.sender, self._clock.now(), unit)
+        customer = await unit.customers.get(run.customer)
+        assert customer is not None
+        line = await credentials.key_line(customer, self._keys, unit)
+        without = await credentials.bare(customer.id, unit)
+        await self._say(event, credentials.key_card(customer.name, line, without), unit)
+        return run
+
+    async def _ask_passwords(self, event: Event, run: Run, unit: Unit) -> Run:
+        """Ask for what the stuck hosts lack: the address goes to whoever pressed."""
+        customer = await unit.customers.get(run.customer)
+        assert customer is not None
+        hosts = await unit.lines.hosts(run.id, run.line)
+        failing = {name for name, host in hosts.items() if host.fault in CURED}
+        there = await unit.servers.of(customer.id)
+        names = [server.name for server in there if server.name in failing]
+        now = self._clock.now()
+        return await credentials.ask_servers(customer, names, event.sender, now, unit)
 
     async def _show_log(self, event: Event, run: Run, unit: Unit) -> None:
         lines = await unit.lines.of(run.id)

@@ -111,6 +111,9 @@ class WebChat:
             if self._db:
                 self._forget(event)
 
+    async def answer(self, event: Click | Submission, text: str, *, ok: bool) -> None:
+        """Do nothing: the page shows a press at once, and what it caused as a card."""
+
     async def send(self, chat: Chat, card: Card, *, key: str) -> Receipt:
         group = self._reach(chat)
         post = self._write(group, key=f"send:{key}", card=card)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import tzinfo
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -14,6 +16,7 @@ from nicegui import context, ui
 from nicegui.events import UploadEventArguments
 
 from adapters.card import (
+    SIGNS,
     Block,
     Button,
     Buttons,
@@ -23,11 +26,13 @@ from adapters.card import (
     Fields,
     Form,
     Input,
+    Item,
     Mark,
     Progress,
     Style,
     Table,
     Text,
+    Tone,
 )
 from adapters.port import UsageError
 from adapters.webchat.link import MAX_FILE_BYTES, WebChat
@@ -52,6 +57,15 @@ _MARKS = {
 }
 """Icon, colour and word of each mark: icons are served by us, emoji need a font of the reader's."""
 
+_SIGN = re.compile(f"^({'|'.join(SIGNS.values())}) ?")
+"""What a cell may begin with; the word behind it says the same in every font."""
+
+_SHORT = 14
+"""Characters of a cell that is never broken: a time, a state, a name."""
+
+_QUIET = frozenset({Mark.TODO, Mark.DONE, Mark.SKIPPED})
+"""Marks of a phase in which nothing happens: it is folded to one line."""
+
 _ENTER_SENDS = """(e) => {
     if (e.isComposing || e.shiftKey) return;
     e.preventDefault();
@@ -65,14 +79,15 @@ def mount(
     *,
     people: Sequence[Person] = (),
     viewer: Viewer | None = None,
+    zone: tzinfo | None = None,
     path: str = "/chat",
     attach: bool = True,
 ) -> None:
     """Show `webchat` at `path`. Call it after every other route of `app`: NiceGUI takes the rest.
 
     With `people` everybody who opens the page may be any of them (the demo); otherwise `viewer`
-    tells who a request comes from, and None is sent to /login. `attach=False` when NiceGUI was
-    already put on the app by `ui.run_with`.
+    tells who a request comes from, and None is sent to /login. Times are shown in `zone`, or in
+    the machine's own. `attach=False` when NiceGUI was already put on the app by `ui.run_with`.
     """
     cast = tuple(people)
 
@@ -104,7 +119,7 @@ def mount(
         if person is None:
             return RedirectResponse("/login")
         await webchat.direct(person)
-        _Page(webchat, person, cast, path).draw(request.query_params.get("chat", ""))
+        _Page(webchat, person, cast, path, zone).draw(request.query_params.get("chat", ""))
         return None
 
     if attach:
@@ -120,21 +135,39 @@ class _Drawn:
     body: ui.element | None = None
     stamp: ui.label | None = None
     blocks: list[tuple[Block, ui.element]] = field(default_factory=list)
+    turned: dict[str, bool] = field(default_factory=dict)
+    """Phases that the reader has opened (True) or folded, by title: a redrawing keeps them so."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A chat in the list at the left."""
+
+    row: ui.element
+    title: ui.label
+    last: ui.label
 
 
 class _Page:
     """One open page: one person, one chat at a time."""
 
     def __init__(
-        self, webchat: WebChat, person: Person, people: tuple[Person, ...], path: str
+        self,
+        webchat: WebChat,
+        person: Person,
+        people: tuple[Person, ...],
+        path: str,
+        zone: tzinfo | None,
     ) -> None:
         self._web = webchat
         self._me = person
         self._people = people
         self._path = path
+        self._zone = zone
         self._chat: Chat | None = None
         self._fresh: set[str] = set()
         self._drawn: dict[str, _Drawn] = {}
+        self._rows: dict[str, _Row] = {}
 
     def draw(self, wanted: str) -> None:
         ui.colors(primary="#3157d5", positive="#178a4e", negative="#cf3326")
@@ -148,8 +181,11 @@ class _Page:
                     self._draw_who()
             with _box("vb-main"):
                 with _box("vb-head"):
-                    self._title = ui.label().classes("vb-head-title")
-                    self._note = ui.label().classes("vb-head-note")
+                    with _box("vb-head-names"):
+                        self._title = ui.label().classes("vb-head-title")
+                        self._note = ui.label().classes("vb-head-note")
+                    self._jump = ui.button("去处理", icon="touch_app", on_click=self._scroll)
+                    self._jump.props("unelevated no-caps dense color=orange-9").classes("px-3")
                 self._posts = _box("vb-posts")
                 with _box("vb-input"):
                     self._draw_input()
@@ -211,15 +247,25 @@ class _Page:
     # -- the list and the open chat ---------------------------------------------------------
 
     def _draw_list(self) -> None:
-        self._list.clear()
-        with self._list:
-            for chat in self._web.chats(self._me):
-                on = " on" if chat == self._chat else ""
-                new = " new" if chat.id in self._fresh else ""
-                with ui.element("button").classes(f"vb-chat{on}{new}") as row:
-                    ui.label(chat.title or chat.id).classes("vb-chat-title")
-                    ui.label(_last(self._web.history(chat))).classes("vb-chat-last")
-                row.on("click", lambda _, chat=chat: self._open(chat))
+        """Draw the chats, each row in its place: a row drawn anew would lose a click on the old."""
+        for at, chat in enumerate(self._web.chats(self._me)):
+            line = self._rows.get(chat.id) or self._add_row(chat)
+            on = " on" if chat == self._chat else ""
+            new = " new" if chat.id in self._fresh else ""
+            line.row.classes(replace=f"vb-chat{on}{new}")
+            line.title.text = chat.title or chat.id
+            line.last.text = _last(self._web.history(chat))
+            if self._list.default_slot.children.index(line.row) != at:
+                line.row.move(self._list, at)
+
+    def _add_row(self, chat: Chat) -> _Row:
+        with self._list, ui.element("button") as row:
+            line = _Row(
+                row, ui.label().classes("vb-chat-title"), ui.label().classes("vb-chat-last")
+            )
+        row.on("click", lambda: self._open(chat))
+        self._rows[chat.id] = line
+        return line
 
     def _open(self, chat: Chat) -> None:
         self._chat = chat
@@ -257,7 +303,11 @@ class _Page:
             return
         drawn = self._drawn.get(post.id)
         if drawn:
+            waited = _waits(drawn.post)
             self._redraw(drawn, post)
+            self._show_jump()
+            if _waits(post) and not waited:
+                self._scroll()
             return
         if post.edited:
             return
@@ -267,10 +317,23 @@ class _Page:
         self._draw_list()
         self._scroll()
 
+    def _waiting(self) -> _Drawn | None:
+        """Return the newest card that waits for somebody."""
+        return next((one for one in reversed(self._drawn.values()) if _waits(one.post)), None)
+
+    def _show_jump(self) -> None:
+        self._jump.set_visibility(self._waiting() is not None)
+
     def _scroll(self) -> None:
+        """Show the end of the card that waits for somebody, where its buttons are; else the end."""
+        self._show_jump()
+        waiting = self._waiting()
+        if waiting and waiting.body:
+            place, act = waiting.body.id, "e.scrollIntoView({block: 'end'})"
+        else:
+            place, act = self._posts.id, "e.scrollTop = e.scrollHeight"
         ui.run_javascript(
-            f"setTimeout(() => {{ const e = getHtmlElement({self._posts.id});"
-            " if (e) e.scrollTop = e.scrollHeight; }, 60)"
+            f"setTimeout(() => {{ const e = getHtmlElement({place}); if (e) {act}; }}, 60)"
         )
 
     # -- a post -----------------------------------------------------------------------------
@@ -303,7 +366,7 @@ class _Page:
         sender = (post.sender.name or post.sender.id) if post.sender else self._web.bot
         edited = "　已更新" if post.edited else ""
         urgent = "紧急呼叫　" if post.urgent else ""
-        return f"{urgent}{sender}　{post.at.astimezone():%m-%d %H:%M}{edited}"
+        return f"{urgent}{sender}　{post.at.astimezone(self._zone):%m-%d %H:%M}{edited}"
 
     def _redraw(self, drawn: _Drawn, post: Post) -> None:
         drawn.post = post
@@ -348,7 +411,7 @@ class _Page:
             case Progress():
                 _draw_progress(block)
             case Checklist():
-                _draw_checklist(block)
+                _draw_checklist(block, drawn.turned)
             case Buttons(buttons):
                 with _box("vb-buttons"):
                     for button in buttons:
@@ -405,7 +468,10 @@ class _Page:
                     clear()
 
             with _box("vb-buttons"):
-                ui.button(form.submit, on_click=submit).props(_look(Style.PRIMARY))
+                card = drawn.post.card
+                other = card and any(isinstance(each, Buttons) for each in card.blocks)
+                look = Style.PLAIN if other else Style.PRIMARY  # one way forward stands out
+                ui.button(form.submit, on_click=submit).props(_look(look))
 
 
 # -- small things --------------------------------------------------------------------------------
@@ -429,25 +495,66 @@ def _draw_fields(fields: Fields) -> None:
             ui.label(value).classes("vb-value")
 
 
-def _draw_checklist(checklist: Checklist) -> None:
+def _waits(post: Post) -> bool:
+    """Tell whether a card waits for somebody: it warns, and there is something to press."""
+    card = post.card
+    if card is None or card.tone not in {Tone.WARNING, Tone.BAD}:
+        return False
+    return any(isinstance(block, Buttons | Form) for block in card.blocks)
+
+
+def _draw_checklist(checklist: Checklist, turned: dict[str, bool]) -> None:
+    """Draw the lines; a phase in which nothing happens is folded, unless the reader opened it."""
+    for head, *below in _phases(checklist):
+        if head.level or not below:
+            for item in (head, *below):
+                _draw_item(item)
+            continue
+        ended = sum(item.mark in {Mark.DONE, Mark.SKIPPED} for item in below)
+        told = replace(head, note=f"{head.note}　{ended}/{len(below)}".strip())
+        with ui.element("details") as phase:
+            phase.props("open" if turned.get(head.title, head.mark not in _QUIET) else "")
+            with ui.element("summary") as summary:
+                _draw_item(told)
+            for item in below:
+                _draw_item(item)
+        summary.on(
+            "click",
+            lambda event, title=head.title: turned.update({title: bool(event.args)}),
+            js_handler="(e) => emit(!e.currentTarget.parentElement.open)",
+        )
+
+
+def _phases(checklist: Checklist) -> list[list[Item]]:
+    """Return the lines by phase, each phase's own line first."""
+    phases: list[list[Item]] = []
     for item in checklist.items:
-        with _box(f"vb-item l{item.level} {item.mark.value}") as row:
-            row.style(f"padding-left: {max(0, item.level) * 20}px")
-            icon, colour, word = _MARKS[item.mark]
-            ui.icon(icon, color=colour).classes("vb-mark").props(f"role=img aria-label={word}")
-            ui.label(item.title)
-            if item.note:
-                ui.label(item.note).classes("vb-item-note")
+        if item.level == 0 or not phases:
+            phases.append([])
+        phases[-1].append(item)
+    return phases
+
+
+def _draw_item(item: Item) -> None:
+    with _box(f"vb-item l{item.level} {item.mark.value}") as row:
+        row.style(f"padding-left: {max(0, item.level) * 20}px")
+        icon, colour, word = _MARKS[item.mark]
+        ui.icon(icon, color=colour).classes("vb-mark").props(f"role=img aria-label={word}")
+        ui.label(item.title).classes("vb-item-title")
+        if item.note:
+            ui.label(item.note).classes("vb-item-note")
 
 
 def _draw_table(table: Table) -> None:
+    cells = [tuple(_SIGN.sub("", cell) for cell in row) for row in table.rows]
     columns = [
         {"name": f"c{at}", "label": name, "field": f"c{at}", "align": "left"}
+        | ({"classes": "vb-short"} if all(len(row[at]) <= _SHORT for row in cells) else {})
         for at, name in enumerate(table.columns)
     ]
     rows = [
         {"id": at, **{f"c{column}": cell for column, cell in enumerate(row)}}
-        for at, row in enumerate(table.rows)
+        for at, row in enumerate(cells)
     ]
     ui.table(columns=columns, rows=rows, row_key="id").props(
         'flat dense hide-no-data no-data-label="还没有"'

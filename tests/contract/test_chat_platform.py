@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar, runtime_checkable
 
 import pytest
 
@@ -30,9 +30,19 @@ from adapters.card import (
     plain,
     say,
 )
-from adapters.port import ChatPlatform, OutsideError, Permanent, UsageError
+from adapters.port import (
+    ChatPlatform,
+    InDoubt,
+    OutsideError,
+    Permanent,
+    Transient,
+    UsageError,
+)
 from adapters.webchat.link import WebChat
 from adapters.words import Chat, Click, Event, File, Message, Person, Receipt, Submission
+from tests.contract.feishu_world import FeishuWorld
+from tests.contract.slack_world import SlackWorld
+from tests.sim.dingtalk import DingTalkWorld
 
 
 class World(Protocol):
@@ -59,6 +69,15 @@ class World(Protocol):
     async def submit(
         self, person: Person, receipt: Receipt, action: str, values: dict[str, str], file: File
     ) -> None: ...
+
+
+@runtime_checkable
+class Lossy(Protocol):
+    """A far side at the end of a wire, which may swallow an answer."""
+
+    def lose_answer(self, *, blind: bool = False) -> None:
+        """Have the next deed of each kind done and its answer lost; `blind`: looking fails too."""
+        ...
 
 
 class WebWorld:
@@ -104,10 +123,15 @@ class WebWorld:
 
 
 Factory = Callable[[Path], World]
-FACTORIES: list[Factory] = [lambda path: WebWorld(path / "web.sqlite")]
+FACTORIES: list[Factory] = [
+    lambda path: WebWorld(path / "web.sqlite"),
+    lambda _: SlackWorld(),
+    DingTalkWorld,
+    lambda _: FeishuWorld(),
+]
 
 
-@pytest.fixture(params=FACTORIES, ids=["web"])
+@pytest.fixture(params=FACTORIES, ids=["web", "slack", "dingtalk", "feishu"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
     factory: Factory = request.param
     return factory(tmp_path)
@@ -179,6 +203,58 @@ async def test_the_same_key_acts_once_after_a_restart(world: World) -> None:
         assert await platform.ring(li, "醒醒", key="ring") == ring
         assert world.seen(chat) == before == [plain(RICH), "合同.docx"]
         assert world.rung(li) == ["醒醒"]
+
+
+T = TypeVar("T")
+
+
+async def insisted(platform: ChatPlatform, deed: Callable[[], Awaitable[T]]) -> T:
+    """Do it as the sender does: once more with the same key, when it is not known to be done.
+
+    In doubt may only end what has no keys at the platform.
+    """
+    try:
+        return await deed()
+    except Transient:
+        return await deed()
+    except InDoubt:
+        assert not platform.can.has_idempotency
+        return await deed()
+
+
+async def test_a_deed_whose_answer_is_lost_is_not_done_twice(world: World) -> None:
+    """Done over there, unanswered, asked for again: each deed is there once.
+
+    The web chat has no wire that could swallow an answer: there it is the plain deed.
+    """
+    li = world.person("Li")
+    async with opened(world) as platform:
+        if isinstance(world, Lossy):
+            world.lose_answer()
+        chat = await insisted(platform, lambda: platform.open_chat("客户甲", [li], key="1"))
+        await insisted(platform, lambda: platform.send(chat, say("你好"), key="1"))
+        await insisted(platform, lambda: platform.upload(chat, File("a.txt", b"1"), key="1"))
+        assert world.seen(chat) == ["【你好】", "a.txt"]
+        assert world.member_names(chat) == {"Li"}
+        if isinstance(world, Lossy):
+            world.lose_answer()
+        await insisted(platform, lambda: platform.ring(li, "醒醒", key="1"))
+        assert world.rung(li) == ["醒醒"]
+
+
+async def test_what_cannot_be_proved_ends_in_doubt(world: World) -> None:
+    """Done, unanswered, and not to be looked at: in doubt where there are no keys, and still
+    once when the sender asks again; where there are keys, it may simply be tried again."""
+    async with opened(world) as platform:
+        chat = await platform.open_chat("客户甲", [world.person("Li")], key="1")
+        await platform.send(chat, say("先"), key="0")
+        if isinstance(world, Lossy):
+            world.lose_answer(blind=True)
+            expected = Transient if platform.can.has_idempotency else InDoubt
+            with pytest.raises(expected):
+                await platform.send(chat, say("你好"), key="1")
+        await platform.send(chat, say("你好"), key="1")
+        assert world.seen(chat) == ["【先】", "【你好】"]
 
 
 async def test_a_new_key_acts_again(world: World) -> None:

@@ -1,0 +1,1 @@
+"""DingTalk: a stream socket for what people do, REST for what is said, cards from one template."""

@@ -1,0 +1,678 @@
+"""DingTalk as a chat platform: the stream for what people do, REST for what is said.
+
+What the platform has no key for (a robot's message, a file, a DING) is written down in the link's
+own memory before it is begun, so that the same key acts once or ends in doubt. A press is kept
+there before it is answered, because DingTalk delivers it once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+import structlog
+
+from adapters.card import Card, dumps, loads
+from adapters.dingtalk import token as tokens
+from adapters.dingtalk import wire
+from adapters.dingtalk.memory import BEGUN, Memory
+from adapters.dingtalk.quota import RESERVE, STANDARD, Quota
+from adapters.dingtalk.wire import Arrival, Choice, Paper, Press
+from adapters.port import (
+    Capabilities,
+    Clock,
+    Fault,
+    InDoubt,
+    Permanent,
+    Transient,
+    UsageError,
+)
+from adapters.words import Chat, Click, Event, File, Message, Person, Receipt, Secret, Submission
+
+if TYPE_CHECKING:
+    from adapters.dingtalk.socket import Stream
+
+BUDGET = 2.0
+"""Seconds in which a card's callback must be answered."""
+MARGIN = 0.5
+TIMEOUT = httpx.Timeout(15.0, connect=5.0)
+FIRST_CONNECTION = 10.0
+CONFIRM_WITHIN = timedelta(seconds=60)
+EDITS, EDIT_WINDOW = 4, timedelta(seconds=30)
+"""Drawings of one card: a few at once, then one every 7.5 s, or a month's calls last 5 hours."""
+FETCH_TRIES = 3
+PER_CHAT = 20
+"""Sends and edits of a chat in a minute, far below 20 calls a second of an app."""
+
+UNSENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+
+Answer = tuple[str, str]
+"""(text, sign) of the answer to a press."""
+
+_log = structlog.get_logger(__name__)
+_hide = tokens.HideTokens()
+
+
+class DingTalk:
+    """A `ChatPlatform`. Without a card template its cards are Markdown, answered by typing.
+
+    `group_template` is the template of the groups that it may found, `group_owner` who owns them
+    (else the first member). Raises `Transient`, `Permanent` and `InDoubt` only.
+    """
+
+    def __init__(
+        self,
+        client_id: str,
+        secret: Secret,
+        *,
+        robot_code: str,
+        state: Path,
+        clock: Clock,
+        card_template: str = "",
+        group_template: str = "",
+        group_owner: str = "",
+        ding: bool = True,
+        monthly_calls: int = STANDARD,
+        alarm_reserve: int = RESERVE,
+        api_url: str = "https://api.dingtalk.com",
+        oapi_url: str = "https://oapi.dingtalk.com",
+        proxy: str | None = None,
+        answer_within: float = BUDGET - MARGIN,
+    ) -> None:
+        self._client_id = client_id
+        self._secret = secret
+        self._robot = robot_code
+        self._clock = clock
+        self._template = card_template
+        self._group_template = group_template
+        self._group_owner = group_owner
+        self._ding = ding
+        self._api_url = api_url.rstrip("/")
+        self._oapi_url = oapi_url.rstrip("/")
+        self._proxy = proxy
+        self._answer_within = answer_within
+        self._memory = Memory(state)
+        self.quota = Quota(clock, self._memory.count, limit=monthly_calls, reserve=alarm_reserve)
+        self._auth = tokens.TokenAuth(
+            client_id, secret, clock, api_url=self._api_url, oapi_url=self._oapi_url
+        )
+        self._http: httpx.AsyncClient | None = None
+        self._stream: Stream | None = None
+        self._socket: asyncio.Task[None] | None = None
+        self._arrived = asyncio.Event()
+        self._waiting: dict[str, asyncio.Future[Answer]] = {}
+        self._answering: dict[str, int] = {}
+        self._answered = asyncio.Event()
+        self._reply_to: dict[str, str] = {}
+        self._asked: dict[tuple[str, str, str], datetime] = {}
+        self._edits: dict[str, deque[datetime]] = {}
+        self._shown: dict[str, str] = {}
+
+    # -- the port ---------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return wire.PLATFORM
+
+    @property
+    def can(self) -> Capabilities:
+        return Capabilities(
+            answers_privately=True,
+            can_edit=bool(self._template),
+            creates_chats=bool(self._group_template),
+            has_idempotency=bool(self._template),
+            callback_budget=BUDGET,
+            max_card_bytes=wire.CARD_BYTES,
+            per_chat_per_minute=PER_CHAT,
+        )
+
+    async def __aenter__(self) -> Self:
+        """Connect. What cannot be reached is tried on in the background; wrong secrets are told."""
+        self._memory.open(self._clock.now())
+        self._arrived = asyncio.Event()
+        self._answered = asyncio.Event()
+        logging.getLogger("httpx").addFilter(_hide)
+        self._http = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False, proxy=self._proxy)
+        try:
+            await self._listen()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_result((wire.RECEIVED, wire.GOOD_SIGN))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MARGIN):
+                await self._quiet()
+        if self._socket:
+            self._socket.cancel()
+            await asyncio.wait({self._socket})
+            if not self._socket.cancelled() and (problem := self._socket.exception()):
+                _log.error("dingtalk_stream_died", problem=repr(problem)[:200])
+        self._socket = None
+        if self._http:
+            await self._http.aclose()
+        self._http = None
+        self._memory.close()
+        self._arrived.set()
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield what people do; asking for the next event says that the last one is kept.
+
+        Raises what ended the stream's own loop, if anything did.
+        """
+        while self._memory.is_open:
+            waiting = self._memory.first("event")
+            if waiting is None:
+                self._arrived.clear()
+                await self._arrived.wait()
+                if self._socket and self._socket.done() and not self._socket.cancelled():
+                    self._socket.result()
+                continue
+            name, body = waiting
+            event, papers = wire.kept(body)
+            files = [file for paper in papers if (file := await self._fetch(paper)) is not None]
+            if not self._memory.is_open:
+                return  # what could not be fetched while closing comes again with its files
+            if len(files) < len(papers):
+                text = f"{wire.BAD_SIGN}有文件没有取到，请重新发送"
+                await self._reply(self._reply_to.get(name, ""), text)
+            yield event if isinstance(event, Click) else replace(event, files=tuple(files))
+            if self._memory.is_open:
+                self._memory.drop("event", name)
+                if isinstance(event, Submission):
+                    self._memory.wipe()  # it may have held what was typed into a SECRET input
+                self._reply_to.pop(name, None)
+
+    async def send(self, chat: Chat, card: Card, *, key: str) -> Receipt:
+        self._reach(chat)
+        if not self._template:
+            return await self._once("send", key, chat, lambda: self._post(chat, card))
+        out_track = wire.track(key)
+        params = wire.draw(card, chat)
+        known = self._memory.get("card", out_track)
+        if known is None:
+            body = wire.create_card(
+                out_track, chat, params, template=self._template, robot=self._robot
+            )
+            path = "/v1.0/card/instances/createAndDeliver"
+            answer = await self._ask("POST", path, "发卡片", json=body)
+            if why := wire.undelivered(answer):
+                raise Permanent(f"钉钉没有把卡片投到会话里：{why}", fault=Fault.REFUSED)
+            self._draw(out_track, card, params)
+        return Receipt(chat, out_track)
+
+    async def edit(self, receipt: Receipt, card: Card) -> Receipt:
+        self._reach(receipt.chat)
+        if not self._template:
+            raise Permanent("没有配置卡片模板，钉钉的消息发出后不能修改", fault=Fault.REFUSED)
+        params = wire.draw(card, receipt.chat)
+        if self._shown.get(receipt.id) == wire.digest(params):
+            return receipt  # a call of the month's is saved
+        self.quota.spare()
+        self._pace(receipt.id)
+        # DingTalk forbids an update while a press of the same card is not yet answered.
+        while self._answering.get(receipt.id):
+            self._answered.clear()
+            await self._answered.wait()
+        self._shown.pop(receipt.id, None)
+        body = wire.update_card(receipt.id, params)
+        await self._ask("PUT", "/v1.0/card/instances", "更新卡片", json=body)
+        self._draw(receipt.id, card, params)
+        return receipt
+
+    async def open_chat(self, title: str, members: Sequence[Person], *, key: str) -> Chat:
+        self._opened()
+        if not self._group_template:
+            raise Permanent("没有配置场景群模板，不能建群，请用 /bind", fault=Fault.REFUSED)
+        for person in members:
+            self._own(person)
+        owner = self._group_owner or (members[0].id if members else "")
+        if not owner:
+            raise Permanent("建群要有群主", fault=Fault.REFUSED)
+        known = self._memory.get("deed", f"open:{key}")
+        if known:
+            return Chat(self.name, known, title)
+        body = wire.scene_group(
+            title, owner, members, template=self._group_template, uuid=wire.group_uuid(key)
+        )
+        answer = await self._ask("POST", "/v1.0/im/sceneGroups", "建群", json=body)
+        chat = Chat(self.name, _need(answer, "openConversationId"), title)
+        self._memory.keep(self._clock.now(), ("deed", f"open:{key}", chat.id))
+        return chat
+
+    async def invite(self, chat: Chat, members: Sequence[Person]) -> None:
+        """Take people into a scene group; who is there already stays."""
+        self._reach(chat)
+        for person in members:
+            self._own(person)
+        users = ",".join(person.id for person in members)
+        body = {"openConversationId": chat.id, "userIds": users}
+        await self._ask("POST", "/v1.0/im/sceneGroup/member/add", "加群成员", json=body)
+
+    async def upload(self, chat: Chat, file: File, *, key: str) -> Receipt:
+        self._reach(chat)
+        if len(file.content) > wire.FILE_BYTES:
+            raise Permanent("文件太大，钉钉最多收 20 MB", fault=Fault.REFUSED)
+        return await self._once("upload", key, chat, lambda: self._post_file(chat, file))
+
+    async def ring(self, person: Person, text: str, *, key: str) -> Receipt:
+        """DING a person; where the edition has none, write to them alone."""
+        self._opened()
+        self._own(person)
+        return await self._once("ring", key, wire.direct(person), lambda: self._ring(person, text))
+
+    async def answer(self, event: Click | Submission, text: str, *, ok: bool) -> None:
+        """Answer a press inside its budget; later it was answered already, and this does nothing.
+
+        A typed answer is replied to at the message's own address, which costs no call.
+        """
+        sign = wire.GOOD_SIGN if ok else wire.BAD_SIGN
+        future = self._waiting.get(event.id)
+        if future:
+            if not future.done():
+                future.set_result((text, sign))
+        elif address := self._reply_to.pop(event.id, ""):
+            await self._reply(address, sign + text)
+
+    # -- the stream -------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        # The SDK brings `requests` and 0.3 s of imports along: only who is here needs it.
+        socket: ModuleType = await asyncio.to_thread(
+            importlib.import_module, "adapters.dingtalk.socket"
+        )
+        stream: Stream = socket.Stream(
+            self._connection, self._frame, self._clock, proxy=self._proxy
+        )
+        self._stream = stream
+        self._socket = asyncio.create_task(stream.run(), name="dingtalk-stream")
+        self._socket.add_done_callback(lambda _: self._arrived.set())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_CONNECTION):
+                await stream.tried.wait()
+        if isinstance(stream.failed, Permanent):
+            raise stream.failed
+
+    async def _connection(self, subscriptions: list[dict[str, str]]) -> tuple[str, str]:
+        """Ask the gateway for an endpoint and a ticket: valid for 90 s and one connection."""
+        body = {
+            "clientId": self._client_id,
+            "clientSecret": self._secret.reveal(),
+            "subscriptions": subscriptions,
+            "ua": "dingtalk-sdk-python/v0.24.3-union",
+            "localIp": "",
+        }
+        path = "/v1.0/gateway/connections/open"
+        answer = await self._ask("POST", path, "开长连接", json=body, auth=None, counted=False)
+        return _need(answer, "endpoint"), _need(answer, "ticket")
+
+    async def _frame(
+        self, topic: str, headers: dict[str, Any], data: Any
+    ) -> dict[str, Any] | str | None:
+        """Keep what a frame says before its answer; None when it could not be kept."""
+        try:
+            if topic.endswith("/messages/get"):
+                await self._heard(wire.arrival(data))
+                return "OK"
+            press = wire.press(data)
+            name = self._memory.get("name", press.sender.id) or ""
+            press = replace(press, sender=replace(press.sender, name=name))
+            return await self._pressed(press, str(headers["messageId"]))
+        except Transient as error:
+            _log.error("dingtalk_not_kept", reason=error.reason)
+            return None
+
+    async def _heard(self, arrival: Arrival) -> None:
+        """Keep a message. A file alone waits for its sender's next words: DingTalk has no message
+        with both."""
+        event, now = arrival.event, self._clock.now()
+        self._remember(event.sender)
+        if arrival.papers and not event.text:
+            rows = [
+                (
+                    "paper",
+                    f"{event.sender.id}:{event.id}:{n}",
+                    wire.compact([paper.name, paper.code]),
+                )
+                for n, paper in enumerate(arrival.papers)
+            ]
+            self._memory.keep(now, *rows)
+            return
+        try:
+            answered = self._typed(event)
+        except UsageError as error:
+            await self._reply(arrival.reply_to, f"{wire.BAD_SIGN}{error}")
+            return
+        if arrival.reply_to:
+            self._reply_to[event.id] = arrival.reply_to
+        self._deliver(answered or event, arrival.papers)
+
+    def _typed(self, message: Message) -> Event | None:
+        """Return the press or the form that a text stands for, if its number is known here."""
+        said = wire.typed(message.text)
+        if said is None:
+            return None
+        kept = self._memory.get("choice", f"{message.chat.id}#{said.number}")
+        if kept is None:
+            raise UsageError(f"没有编号 {said.number}，请看最新的卡片")
+        action, form_card = json.loads(kept)
+        if not form_card:
+            return Click(message.id, message.chat, message.sender, action, message.at)
+        form = wire.find_form(loads(form_card), action)
+        if form is None or not said.form:
+            raise UsageError(f"编号 {said.number} 是表单，请用“提交 {said.number}”并附上内容")
+        files = bool(self._papers(message.sender))
+        values = wire.fill(form, wire.entered(form, said.lines), files=files)
+        return Submission(message.id, message.chat, message.sender, action, values, message.at)
+
+    async def _pressed(self, press: Press, event_id: str) -> dict[str, Any]:
+        """Keep a press and wait for its answer, as long as the budget has time."""
+        try:
+            values = self._checked(press)
+        except UsageError as error:
+            return wire.notice(str(error), wire.BAD_SIGN)
+        if question := self._question(press):
+            return wire.notice(f"{question}（再按一次确认）", wire.ASK_SIGN)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(event_id, future)
+        self._answering[press.track] = self._answering.get(press.track, 0) + 1
+        try:
+            self._deliver(wire.event_of(press, event_id, self._clock.now(), values), ())
+            async with asyncio.timeout(self._answer_within):
+                return wire.notice(*await asyncio.shield(self._waiting[event_id]))
+        except TimeoutError:
+            return wire.notice(wire.RECEIVED, wire.GOOD_SIGN)
+        finally:
+            self._waiting.pop(event_id, None)
+            asyncio.get_running_loop().call_soon(self._over, press.track)
+
+    def _over(self, out_track: str) -> None:
+        self._answering[out_track] -= 1
+        if not self._answering[out_track]:
+            del self._answering[out_track]
+        self._answered.set()
+
+    def _checked(self, press: Press) -> dict[str, str] | None:
+        """Return the values of a form, all of them; UsageError when the card has nothing such.
+
+        A card that another replica has drawn is not known here: then the inbox alone judges.
+        """
+        known = self._memory.get("card", press.track)
+        if known is None:
+            return None if press.values is None else dict(press.values)
+        card = loads(known)
+        if press.values is None:
+            if wire.has_button(card, press.action) is None:
+                raise UsageError(wire.STALE)
+            return None
+        form = wire.find_form(card, press.action)
+        if form is None:
+            raise UsageError(wire.STALE_FORM)
+        return wire.fill(form, press.values, files=bool(self._papers(press.sender)))
+
+    def _remember(self, person: Person) -> None:
+        """Keep who has which name: a press names nobody, and the audit trail should."""
+        if person.name and self._memory.get("name", person.id) != person.name:
+            self._memory.keep(self._clock.now(), ("name", person.id, wire.clean(person.name)))
+
+    def _question(self, press: Press) -> str:
+        """Return what is to be asked before this press counts; "" when it was asked already.
+
+        The dynamic buttons of a template have no dialog of their own.
+        """
+        known = self._memory.get("card", press.track)
+        button = wire.has_button(loads(known), press.action) if known else None
+        if press.values is not None or button is None or not button.confirm:
+            return ""
+        now, mark = self._clock.now(), (press.track, press.action, press.sender.id)
+        asked = self._asked.pop(mark, None)
+        if asked and now - asked <= CONFIRM_WITHIN:
+            return ""
+        self._asked = {m: at for m, at in self._asked.items() if now - at <= CONFIRM_WITHIN}
+        self._asked[mark] = now
+        return button.confirm
+
+    def _deliver(self, event: Event, papers: Sequence[Paper]) -> None:
+        now = self._clock.now()
+        waiting = self._papers(event.sender)
+        all_papers = [*(Paper(*json.loads(body)) for _, body in waiting), *papers]
+        gone = [("paper", name) for name, _ in waiting]
+        row = ("event", event.id, wire.keep(event, all_papers))
+        self._memory.keep(now, row, gone=gone)
+        self._arrived.set()
+
+    def _papers(self, sender: Person) -> list[tuple[str, str]]:
+        """Return (id, body) of the files that the person sent in the last minutes."""
+        young = self._clock.now() - timedelta(minutes=30)
+        rows = self._memory.all("paper", f"{sender.id}:")
+        return [(name, body) for name, body, at in rows if at >= young]
+
+    async def _fetch(self, paper: Paper) -> File | None:
+        """Return the file; None when it cannot be had: the words that came with it still count."""
+        body = {"downloadCode": paper.code, "robotCode": self._robot}
+        for _ in range(FETCH_TRIES):
+            try:
+                answer = await self._ask(
+                    "POST", "/v1.0/robot/messageFiles/download", "取文件", json=body
+                )
+                response = await self._client().get(_need(answer, "downloadUrl"))
+                if response.status_code < wire.HTTP_BAD:
+                    return File(paper.name, response.content)
+            except httpx.InvalidURL:
+                return None
+            except httpx.TransportError as problem:
+                _log.info("dingtalk_file", reason=type(problem).__name__, name=paper.name)
+            except Permanent as error:
+                _log.warning("dingtalk_file", reason=error.reason, name=paper.name)
+                return None
+            except Transient as error:
+                _log.info("dingtalk_file", reason=error.reason, name=paper.name)
+            await self._clock.sleep(1)
+        _log.warning("dingtalk_file", reason="给了三次都没取到", name=paper.name)
+        return None
+
+    # -- saying -----------------------------------------------------------------------------
+
+    async def _once(
+        self, kind: str, key: str, chat: Chat, deed: Callable[[], Awaitable[str]]
+    ) -> Receipt:
+        """Do what has no key on the far side: once, or InDoubt when nobody saw how it ended."""
+        name = f"{kind}:{key}"
+        known = self._memory.get("deed", name)
+        if known == BEGUN:
+            raise InDoubt("上次发到一半，钉钉不能查，不知道发出去没有")
+        if known is not None:
+            return Receipt(chat, known)
+        self._memory.begin(self._clock.now(), name)
+        try:
+            receipt = Receipt(chat, await deed())
+        except (Transient, Permanent):
+            self._memory.drop("deed", name)
+            raise
+        self._memory.keep(self._clock.now(), ("deed", name, receipt.id))
+        return receipt
+
+    async def _post(self, chat: Chat, card: Card) -> str:
+        found = wire.choices(card)
+        first = self._memory.count(f"choice:{chat.id}", 0) + 1
+        title, text = wire.markdown(card, first)
+        param = {"title": title, "text": text}
+        path, body = wire.message(chat, "sampleMarkdown", param, robot=self._robot)
+        if found:  # kept before the message is out: somebody may answer at once
+            self._memory.count(f"choice:{chat.id}", len(found))
+            rows = [self._choice(chat, n, one, card) for n, one in enumerate(found, first)]
+            self._memory.keep(self._clock.now(), *rows)
+        return await self._robot_says(path, body, chat)
+
+    def _choice(self, chat: Chat, number: int, one: Choice, card: Card) -> tuple[str, str, str]:
+        body = wire.compact([one.action, dumps(card) if one.form else ""])
+        return ("choice", f"{chat.id}#{number}", body)
+
+    async def _post_file(self, chat: Chat, file: File) -> str:
+        answer = await self._ask(
+            "POST",
+            f"{self._oapi_url}/media/upload",
+            "上传文件",
+            params={"type": "file"},
+            files={"media": (wire.clean(file.name), file.content)},
+        )
+        param = wire.file_param(file.name, _need(answer, "media_id"))
+        path, body = wire.message(chat, "sampleFile", param, robot=self._robot)
+        return await self._robot_says(path, body, chat)
+
+    async def _robot_says(self, path: str, body: Any, chat: Chat) -> str:
+        answer = await self._ask("POST", path, "发消息", json=body, repeatable=False)
+        if left := wire.left_out(answer, wire.user_of(chat)):
+            raise left
+        return _done(answer, "processQueryKey")
+
+    async def _ring(self, person: Person, text: str) -> str:
+        if self._ding:
+            body = wire.ding(person, text, robot=self._robot)
+            path = "/v1.0/robot/ding/send"
+            try:
+                answer = await self._ask("POST", path, "DING", json=body, repeatable=False)
+            except Permanent as error:
+                _log.warning("dingtalk_ding", reason=error.reason)
+                self._ding = not wire.is_edition(error)  # asked again after a restart
+            else:
+                if person.id not in (answer.get("failedList") or ()):
+                    return _done(answer, "openDingId")
+        param = {"title": "紧急", "text": wire.BREAK.join(map(wire.escape, text.split("\n")))}
+        chat = wire.direct(person)
+        path, message = wire.message(chat, "sampleMarkdown", param, robot=self._robot)
+        return await self._robot_says(path, message, chat)
+
+    async def _reply(self, address: str, text: str) -> None:
+        """Answer at a sessionWebhook; it is no part of the durable outbox, so errors end here."""
+        if not address:
+            return
+        body = {"msgtype": "text", "text": {"content": text}}
+        try:
+            await self._client().post(address, json=body)
+        except (httpx.HTTPError, httpx.InvalidURL) as problem:
+            _log.warning("dingtalk_reply", problem=type(problem).__name__)
+
+    def _draw(self, out_track: str, card: Card, params: dict[str, str]) -> None:
+        self._memory.keep(self._clock.now(), ("card", out_track, dumps(card)))
+        self._shown[out_track] = wire.digest(params)
+
+    def _pace(self, out_track: str) -> None:
+        now = self._clock.now()
+        drawn = self._edits.setdefault(out_track, deque())
+        while drawn and now - drawn[0] >= EDIT_WINDOW:
+            drawn.popleft()
+        if len(drawn) >= EDITS:
+            wait = (drawn[0] + EDIT_WINDOW - now).total_seconds()
+            raise Transient("卡片刚刷新过，省着用钉钉的调用次数", retry_after=wait)
+        drawn.append(now)
+
+    async def _quiet(self) -> None:
+        while self._answering:
+            self._answered.clear()
+            await self._answered.wait()
+
+    # -- asking -----------------------------------------------------------------------------
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        doing: str,
+        *,
+        repeatable: bool = True,
+        counted: bool = True,
+        **request: Any,
+    ) -> Mapping[str, Any]:
+        """Return the answer's JSON object; raises one of our errors, secrets masked.
+
+        `repeatable` says that a second time does no harm, so an unseen end is Transient.
+        """
+        url = path if path.startswith("http") else f"{self._api_url}{path}"
+        client = self._client()
+        if counted:
+            self.quota.spend()
+        try:
+            response = await client.request(method, url, **{"auth": self._auth, **request})
+        except UNSENT as problem:
+            raise Transient(f"连不上钉钉，{doing}：{type(problem).__name__}") from problem
+        except httpx.TransportError as problem:
+            token = problem.request.url.path == tokens.PATH
+            if repeatable or token:
+                raise Transient(f"钉钉没有答复，{doing}：{type(problem).__name__}") from problem
+            raise InDoubt(f"钉钉没有答复，不知道做了没有，{doing}") from problem
+        except httpx.InvalidURL as problem:
+            raise Permanent(f"钉钉的地址不对，{doing}") from problem
+        error = wire.refusal(
+            response.status_code,
+            self._auth.masked(response.text),
+            doing=doing,
+            repeatable=repeatable,
+        )
+        if error:
+            raise error
+        return _object(response, doing, repeatable=repeatable)
+
+    def _client(self) -> httpx.AsyncClient:
+        if self._http is None:
+            raise Transient("钉钉没有打开")
+        return self._http
+
+    def _opened(self) -> None:
+        self._client()
+
+    def _reach(self, chat: Chat) -> None:
+        self._opened()
+        if chat.platform != self.name or not chat.id:
+            raise Permanent(f"这不是钉钉的会话：{chat.id}", fault=Fault.REFUSED)
+
+    def _own(self, person: Person) -> None:
+        if person.platform != self.name or not person.id:
+            raise Permanent(f"此人不在钉钉里：{person.name or person.id}", fault=Fault.REFUSED)
+
+
+def _object(response: httpx.Response, doing: str, *, repeatable: bool) -> Mapping[str, Any]:
+    try:
+        body = json.loads(response.text or "{}")
+    except ValueError as problem:
+        if repeatable:
+            raise Transient(f"钉钉答非所问，{doing}") from problem
+        raise InDoubt(f"钉钉答非所问，不知道做了没有，{doing}") from problem
+    return body if isinstance(body, dict) else {}
+
+
+def _need(answer: Mapping[str, Any], name: str) -> str:
+    """Return a text of an answer that may as well be asked for again."""
+    value = answer.get(name)
+    if not isinstance(value, str) or not value:
+        raise Transient(f"钉钉的答复里没有 {name}")
+    return value
+
+
+def _done(answer: Mapping[str, Any], name: str) -> str:
+    """Return the name of what was done: without it nobody can tell what became of it."""
+    value = answer.get(name)
+    if not isinstance(value, str) or not value:
+        raise InDoubt(f"钉钉的答复里没有 {name}，不知道做了没有")
+    return value

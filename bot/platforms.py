@@ -1,0 +1,48 @@
+"""From settings to chat platforms; each brings its SDK only where it is enabled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapters.port import ChatPlatform, Clock
+from bot.config import Settings
+
+
+def enabled(settings: Settings, clock: Clock) -> Iterator[ChatPlatform]:
+    """Yield the enterprise platforms of these settings, not yet entered."""
+    platforms, folder = settings.platforms, settings.bot.data_dir
+    if platforms.feishu.enabled:
+        from adapters.feishu.link import Feishu  # noqa: PLC0415 - with it comes lark-oapi
+
+        feishu = platforms.feishu
+        yield Feishu(
+            feishu.app_id,
+            feishu.app_secret,
+            clock=clock,
+            base_url=feishu.base_url,
+            owner=feishu.owner,
+        )
+    if platforms.dingtalk.enabled:
+        from adapters.dingtalk.link import DingTalk  # noqa: PLC0415 - with it comes its SDK
+
+        ding = platforms.dingtalk
+        yield DingTalk(
+            ding.client_id,
+            ding.client_secret,
+            robot_code=ding.robot_code,
+            state=folder / "dingtalk.sqlite",
+            clock=clock,
+            card_template=ding.card_template,
+            group_template=ding.group_template,
+            group_owner=ding.group_owner,
+            ding=ding.ding,
+            monthly_calls=ding.monthly_calls,
+            alarm_reserve=ding.alarm_reserve,
+            api_url=ding.base_url,
+            oapi_url=ding.oapi_url,
+        )
+    if platforms.slack.enabled:
+        from adapters.slack.link import Slack  # noqa: PLC0415 - with it comes slack-bolt
+
+        slack = platforms.slack
+        yield Slack(slack.bot_token, slack.app_token, clock=clock, base_url=slack.base_url)

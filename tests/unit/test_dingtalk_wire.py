@@ -1,0 +1,285 @@
+"""DingTalk's wire: cards into the template's variables and Markdown, and people's acts back."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.card import (
+    Button,
+    Buttons,
+    Card,
+    Checklist,
+    Entry,
+    Fields,
+    Form,
+    Input,
+    Item,
+    Mark,
+    Progress,
+    Style,
+    Table,
+    Text,
+    Tone,
+    plain,
+)
+from adapters.dingtalk import wire
+from adapters.port import InDoubt, OutsideError, Permanent, Transient, UsageError
+from adapters.words import Chat, Message, Person, Submission
+from runbooks import intake
+from tests.sim import dingtalk as sim
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests/golden/dingtalk"
+CHAT = Chat("dingtalk", "cid9FTRQSLo+sK==", "客户甲")
+RICH = Card(
+    "接入进度",
+    Tone.WORKING,
+    (
+        Text("<b>一</b>\n*二*", Style.STRONG),
+        Fields((("域名", "ops.example.com"),)),
+        Table(("主机", "状态"), (("web|1", "在线"),)),
+        Progress(1, 3, "台"),
+        Checklist((Item(Mark.DONE, "签约", level=0), Item(Mark.FAILED, "部署", "端口占用"))),
+        Buttons((Button("收到", "ack:1|v=2", Style.PRIMARY), Button("看", url="https://x/y"))),
+        Form(
+            "intake:7",
+            (
+                Input("company", "公司", required=True, hint="全称"),
+                Input("count", "台数", Entry.NUMBER, value="3"),
+                Input(
+                    "tier", "套餐", Entry.CHOICE, (("basic", "基础版"), ("pro", "专业版")), "pro"
+                ),
+                Input("channels", "渠道", Entry.CHOICES, (("dd", "钉钉"), ("fs", "飞书"))),
+                Input("password", "密码", Entry.SECRET, value="never shown"),
+                Input("list", "清单", Entry.FILE),
+            ),
+        ),
+    ),
+)
+
+
+def golden(name: str) -> Any:
+    return json.loads((GOLDEN / name).read_text(encoding="utf-8"))
+
+
+def test_a_card_fills_the_template() -> None:
+    """Every variable is a string, and those with something in them are as written down."""
+    params = wire.draw(RICH, CHAT)
+    assert set(params) == set(wire.VARIABLES)
+    filled = {name: value for name, value in params.items() if value}
+    assert filled == golden("card.json")
+
+
+def test_a_card_is_read_as_it_was_meant() -> None:
+    """What the template shows is the neutral card, whatever signs are in its texts."""
+    assert sim.shown(wire.draw(RICH, CHAT)) == plain(RICH)
+
+
+def test_a_card_without_a_template_is_markdown() -> None:
+    """Buttons and forms have numbers, which go on from where the chat is."""
+    title, text = wire.markdown(RICH, 7)
+    assert {"title": title, "text": text} == golden("markdown.json")
+    assert wire.choices(RICH) == (wire.Choice("ack:1|v=2"), wire.Choice("intake:7", form=True))
+
+
+@given(st.text(max_size=400), st.text(max_size=3000), st.text(max_size=200))
+def test_every_value_is_within_its_bytes_or_the_card_is_refused(
+    title: str, text: str, label: str
+) -> None:
+    """No text makes a card that DingTalk would cut or refuse."""
+    card = Card(title, blocks=(Text(text), Buttons((Button(label, "a"),) * 3)))
+    try:
+        params = wire.draw(card, CHAT)
+    except Permanent:
+        return
+    assert all(wire.size(value) <= wire.VALUE_BYTES for value in params.values())
+    for name in wire.ROWS:
+        json.loads(params[name] or "[]")
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=200))
+def test_escaped_text_is_read_as_it_is(text: str) -> None:
+    """No sign of Markdown does anything inside a text."""
+    text = text.lstrip("　")
+    assert sim.read(wire.escape(text)) == text
+
+
+def test_the_onboarding_form_fits_the_template() -> None:
+    """The largest real form is spread over the parts of one slot."""
+    params = wire.draw(intake.form("某某有限公司"), CHAT)
+    parts = [json.loads(params[name])["fields"] for name in wire.form_names(1) if params[name]]
+    assert len(parts) > 1
+    asked = next(b for b in intake.form().blocks if isinstance(b, Form))
+    assert [f["name"] for part in parts for f in part] == [i.name for i in asked.inputs]
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        Card("长", blocks=(Text("字" * 5_000),)),
+        Card("钮", blocks=(Buttons((Button("钮" * 50, "a" * 500),) * 9),)),
+        Card("表", blocks=(Form("a", ()), Form("b", ()), Form("c", ()))),
+        Card("值", blocks=(Form("a", (Input("n", "l", value="字" * 500),)),)),
+    ],
+)
+def test_too_much_is_refused(card: Card) -> None:
+    """A card that the template cannot hold is refused before anything is sent."""
+    with pytest.raises(Permanent, match="放不下"):
+        wire.draw(card, CHAT)
+
+
+def test_a_long_card_is_spread_over_its_paragraphs() -> None:
+    """Hundreds of lines and one very long one are all there, in order."""
+    lines = "\n".join(f"{n}. *主机* web-{n} 在线" for n in range(200))
+    card = Card("清单", blocks=(Text(lines), Text("长" * 1_000)))
+    params = wire.draw(card, CHAT)
+    assert params["body5"]
+    read = sim.shown(params)
+    assert lines in read
+    assert read.replace("\n", "").endswith("长" * 1_000)
+
+
+def test_a_form_is_cut_where_its_bytes_end() -> None:
+    """Whatever the length of its inputs, no part of a form is too long for its variable."""
+    for length in range(100):
+        form = Form("a", tuple(Input(f"n{n}", "x" * length) for n in range(12)))
+        params = wire.draw(Card("c", blocks=(form,)), CHAT)
+        assert all(wire.size(params[name]) <= wire.VALUE_BYTES for name in wire.form_names(1))
+
+
+def test_half_a_character_is_mended() -> None:
+    """JSON cannot carry it, so it becomes a question mark."""
+    params = wire.draw(Card("\ud800", blocks=(Text("\ud800"),)), CHAT)
+    assert (params["title"], params["body1"]) == ("?", "?")
+
+
+def test_a_message_of_the_stream() -> None:
+    """The bot's mention is gone, other people's are persons, and the answer's address is kept."""
+    arrived = wire.arrival(golden("message.json"))
+    assert arrived.event == Message(
+        "msgHWmG==",
+        Chat("dingtalk", "cidgroup=="),
+        Person("dingtalk", "012345", "李"),
+        "/onboard 甲 @王",
+        datetime(2026, 11, 25, 3, 0, 0, 500_000, tzinfo=UTC),
+        (),
+        (Person("dingtalk", "067890"),),
+    )
+    assert arrived.event.chat.title == "客户甲"
+    assert arrived.reply_to == "https://oapi.dingtalk.com/robot/sendBySession?session=x"
+
+
+def test_other_kinds_of_messages() -> None:
+    """Files and pictures are fetched by their codes; an outsider has only a sender id."""
+    base = {**golden("message.json"), "conversationType": "1", "atUsers": None}
+    file = {"msgtype": "file", "content": {"fileName": "a.csv", "downloadCode": "c1"}}
+    alone = wire.arrival({**base, **file})
+    assert alone.papers == (wire.Paper("a.csv", "c1"),)
+    assert alone.event.chat == Chat("dingtalk", "user:012345")
+    rich = {"richText": [{"text": "看"}, {"downloadCode": "c2"}, {"text": "这个"}]}
+    mixed = wire.arrival({**base, "msgtype": "richText", "content": rich})
+    assert (mixed.event.text, mixed.papers) == ("看这个", (wire.Paper("图片1.png", "c2"),))
+    picture = wire.arrival({**base, "msgtype": "picture", "content": {"downloadCode": "c3"}})
+    assert picture.papers == (wire.Paper("图片.png", "c3"),)
+    named = [{"dingtalkId": base["chatbotUserId"], "staffId": "bot"}]
+    assert wire.arrival({**base, "atUsers": named}).event.mentions == ()
+    outsider = wire.arrival({**base, "senderStaffId": "", "msgtype": "audio"})
+    assert (outsider.event.sender.id, outsider.event.text) == ("$:LWCP_v1:$abc", "")
+
+
+def test_a_press_of_the_stream() -> None:
+    """The action and the chat come back as they were drawn; a form with its values as texts."""
+    pressed = wire.press(golden("press.json"))
+    assert pressed == wire.Press(
+        "vigilbot-1", CHAT, Person("dingtalk", "012345"), "ack:1|v=2", None
+    )
+    sent = wire.press(golden("submit.json"))
+    assert sent.values == {
+        "company": "甲",
+        "count": "3",
+        "tier": "pro",
+        "channels": "dd,fs",
+        "note": "",
+    }
+    event = wire.event_of(sent, "id", datetime(2026, 1, 1, tzinfo=UTC), sent.values)
+    assert isinstance(event, Submission)
+    assert wire.kept(wire.keep(event, [wire.Paper("a", "c")])) == (event, (wire.Paper("a", "c"),))
+
+
+@pytest.mark.parametrize("broken", ["{}", '{"content":"[]"}', '{"content":"{}"}'])
+def test_a_broken_press_is_an_error(broken: str) -> None:
+    """The socket catches these and leaves the frame unanswered."""
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        wire.press(json.loads(broken))
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "repeatable", "kind"),
+    [
+        (200, "{}", True, None),
+        (200, "", True, None),
+        (200, '{"errcode":0,"errmsg":"ok"}', True, None),
+        (200, '{"errcode":88,"errmsg":"no"}', True, Permanent),
+        (200, '{"errcode":90018,"errmsg":"qps"}', False, Transient),
+        (403, '{"code":"Forbidden.AccessDenied.QpsLimitForApi"}', False, Transient),
+        (403, '{"code":"Forbidden.AccessDenied.ApiCountLimitForOrg"}', False, Transient),
+        (403, '{"code":"Forbidden.AccessDenied.AccessTokenPermissionDenied"}', True, Permanent),
+        (429, "{}", False, Transient),
+        (200, "<html>", False, Transient),
+        (200, '{"status":1111}', False, Transient),
+        (500, '{"code":"x"}', True, Transient),
+        (502, "<html>", False, InDoubt),
+        (400, '{"code":"param.error","message":"m"}', False, Permanent),
+    ],
+)
+def test_what_an_answer_means(
+    status: int, text: str, repeatable: bool, kind: type[OutsideError] | None
+) -> None:
+    """The code is looked at before the status: a 403 may be a limit, and a 200 a refusal."""
+    error = wire.refusal(status, text, doing="发消息", repeatable=repeatable)
+    assert (type(error) if error else None) is kind
+
+
+def test_typed_answers() -> None:
+    """Full-width digits and blanks will do; other texts are no answers."""
+    assert wire.typed(" 确认 １２ ") == wire.Typed(12, form=False, lines=())
+    assert wire.typed("提交3\n公司：甲\n\n 台数: 2") == wire.Typed(
+        3, form=True, lines=("公司:甲", "台数: 2")
+    )
+    assert wire.typed("确认一下 3") is None
+    assert wire.typed("请确认 3") is None
+
+
+def test_a_form_is_filled_and_checked() -> None:
+    """Prefilled values stay, and every bad one is named in one sentence."""
+    form = next(block for block in RICH.blocks if isinstance(block, Form))
+    filled = wire.fill(form, {"company": "甲"}, files=False)
+    assert (filled["count"], filled["tier"], filled["channels"]) == ("3", "pro", "")
+    with pytest.raises(UsageError) as refused:
+        wire.fill(form, {"count": "nan", "tier": "x", "channels": "dd,y", "z": "1"}, files=True)
+    for word in ("公司", "台数", "套餐", "渠道", "z"):
+        assert word in str(refused.value)
+    needed = Form("a", (Input("f", "清单", Entry.FILE, required=True),))
+    with pytest.raises(UsageError, match="清单"):
+        wire.fill(needed, {}, files=False)
+    assert wire.fill(needed, {}, files=True) == {}
+
+
+def test_the_shipped_template_knows_every_variable() -> None:
+    """The card builder's file declares what a card fills, and shows each of them."""
+    path = ROOT / "docs/dingtalk-card-template.json"
+    envelope = json.loads(path.read_text(encoding="utf-8"))
+    editor = json.loads(envelope["editorData"])
+    declared = {one["name"]: one["private"] for one in editor["variableList"]}
+    assert {name for name, private in declared.items() if not private} == set(wire.VARIABLES)
+    assert {name for name, private in declared.items() if private} == {wire.NOTICE}
+    tree = json.dumps(editor["schema"]["componentsTree"])
+    for name in (*wire.VARIABLES, wire.NOTICE):
+        assert f'"{name}"' in tree or f"${{{name}}}" in tree, name
