@@ -13,12 +13,19 @@ from collections.abc import AsyncIterator
 from typing import cast, final
 
 import asyncssh
+from asyncssh.encryption import get_default_encryption_algs
 from asyncssh.public_key import get_default_public_key_algs
 
 from adapters.port import Fault, InDoubt, Login, OutsideError, Permanent, Ran, Shell, Transient
 from adapters.words import Secret
 
 asyncssh.set_log_level("WARNING")  # at INFO it logs every command line, and those may hold tokens
+
+# ChaCha20 has first place by default, and costs twice the time of AES in hardware for a bundle.
+_CIPHERS = sorted(
+    (name.decode("ascii") for name in get_default_encryption_algs()),
+    key=lambda name: not name.startswith("aes128-gcm"),
+)
 
 _CLOSING = 2.0
 _CLEANING = 5.0
@@ -87,6 +94,7 @@ class SshServers:
                     known_hosts=([], [], []),  # nothing is trusted but what _Client says
                     x509_trusted_certs=None,
                     server_host_key_algs=[name.decode("ascii") for name in algorithms],
+                    encryption_algs=_CIPHERS,
                     username=login.user,
                     password=login.password.reveal() or None,
                     client_keys=[key] if key else None,

@@ -2,8 +2,9 @@
 
     python -m bench.parked [--runs 10000] [--seconds 60]
 
-Two processes, one after the other: each runs the store, the engine and the scheduler's jobs as
-the bot does, warms up, and then only waits.
+Two processes, one after the other: each is the whole bot (store, engine, the clock's jobs, inbox,
+sender, web chat and its page), warms up, and then only waits. Every run has a customer, a group and
+a living card of its own, which the chat shows already.
 """
 
 from __future__ import annotations
@@ -14,24 +15,26 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
-from datetime import UTC, timedelta
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import psutil
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from adapters.words import Chat, Person, Role
+from adapters.webchat.link import WebChat
+from adapters.words import Chat, Person, Secret
 from bench.table import show
-from bot import ticks
-from bot.app import FORGET, REMIND, SWEEP, SystemClock
-from runbooks.book import Gate, Phase, Runbook
-from runbooks.engine import Engine
+from bot.app import SystemClock, working
+from bot.web.site import create_site, listening, serving
+from runbooks import walk as walking
+from runbooks.case import Onboarding
 from runbooks.kit import Kit
+from runbooks.onboarding import ONBOARDING
 from storage.journal import journal_in
-from storage.records import Customer, Run, RunStatus
+from storage.records import Customer, DeliveryState, Run, RunStatus
 from storage.store import Store
 from storage.vault import Seal
 
@@ -40,74 +43,72 @@ WARM = 8.0
 MEGA = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    pass
-
-
-BOOK = Runbook(
-    "bench",
-    "bench",
-    Case,
-    (Phase("-"), Gate("gate", "gate", Role.LEAD, timedelta(days=7))),
-)
-BOOKS: dict[str, Runbook[Any]] = {BOOK.name: BOOK}
+BOOK, GATE = ONBOARDING.name, "signed"
+CASE = walking.dump(Onboarding(1, "c", (), ("web-01",)))
 
 
 async def fill(store: Store, count: int) -> None:
-    """Write the rows of runs that wait at the gate."""
+    """Write the rows of runs that wait at the gate, each with its customer and its drawn card."""
     now = SystemClock().now()
+    deadline = now + timedelta(days=7)
     async with store.unit() as unit:
-        customer = await unit.customers.add(Customer(0, "c", "c", now, Chat("web", "g")))
         for number in range(count):
+            chat = Chat("web", f"g{number}", f"客户 {number}")
+            customer = Customer(0, f"c{number}", f"c{number}", now, chat)
+            customer = await unit.customers.add(customer)
+            status = RunStatus.WAITING
             run = Run(
                 f"r{number}",
-                "bench",
+                BOOK,
                 customer.id,
-                "gate",
-                RunStatus.WAITING,
+                GATE,
+                status,
                 1,
-                "{}",
+                CASE,
                 LI,
                 now,
                 now,
+                "",
+                "",
+                deadline,
             )
-            await unit.runs.add(replace(run, deadline=now + timedelta(days=7)))
+            await unit.runs.add(run)
+            card = await unit.outbox.mark(walking.card_of(run), chat, now)
+            await unit.outbox.drawn(card.key, card.version, f"receipt{number}")
+            entry = await unit.outbox.by_key(f"{card.key}#{card.version}")
+            assert entry is not None
+            await unit.outbox.save(replace(entry, state=DeliveryState.SENT, sent_at=now))
 
 
 async def hold(folder: Path, seconds: float) -> None:
     """Be the bot over what is in the folder; print CPU seconds and resident bytes."""
     nobody = cast("Any", None)
-    async with Store(f"sqlite+aiosqlite:///{folder}/bot.sqlite", Seal(Seal.new_key())) as store:
+    async with AsyncExitStack() as stack:
+        seal = Seal(Secret((folder / "key").read_text()))
+        url = f"sqlite+aiosqlite:///{folder}/bot.sqlite"
+        store = await stack.enter_async_context(Store(url, seal))
         await store.create()
-        kit = Kit(SystemClock(), store, {}, nobody, nobody, nobody)
-        async with Engine(BOOKS, kit, journal_in(folder / "dbos.sqlite")) as engine:
-
-            async def remind() -> None:
-                await ticks.remind(BOOKS, kit.clock.now(), store)
-
-            async def forget() -> None:
-                await ticks.forget(kit.clock.now(), store)
-
-            scheduler = AsyncIOScheduler(timezone=UTC)
-            scheduler.add_job(engine.sweep, "interval", seconds=SWEEP)
-            scheduler.add_job(remind, "interval", seconds=REMIND)
-            scheduler.add_job(forget, "interval", seconds=FORGET)
-            scheduler.start()
-            await asyncio.sleep(WARM)
-            me, began = psutil.Process(), time.process_time()
-            await asyncio.sleep(seconds)
-            used = time.process_time() - began
-            sys.stdout.write(json.dumps([used, me.memory_info().rss]))
-            scheduler.shutdown(wait=False)
+        web = await stack.enter_async_context(WebChat(folder / "webchat.sqlite"))
+        kit = Kit(SystemClock(), store, {web.name: web}, nobody, nobody, nobody)
+        journal = journal_in(folder / "dbos.sqlite")
+        stack.callback(journal.dispose)
+        bot = await stack.enter_async_context(working(kit, journal))
+        taken = stack.enter_context(listening("127.0.0.1", 0))
+        await stack.enter_async_context(serving(create_site(kit, bot, web, people=(LI,)), taken))
+        await asyncio.sleep(WARM)
+        me, began = psutil.Process(), time.process_time()
+        await asyncio.sleep(seconds)
+        used = time.process_time() - began
+        sys.stdout.write(json.dumps([used, me.memory_info().rss]))
 
 
 def held(count: int, seconds: float) -> tuple[float, float]:
     """Return (share of one core, megabytes) of a fresh process over so many parked runs."""
 
     async def prepare(folder: Path) -> None:
-        url = f"sqlite+aiosqlite:///{folder}/bot.sqlite"
-        async with Store(url, Seal(Seal.new_key())) as store:
+        key = Seal.new_key()
+        (folder / "key").write_text(key.reveal())
+        async with Store(f"sqlite+aiosqlite:///{folder}/bot.sqlite", Seal(key)) as store:
             await store.create()
             await fill(store, count)
 

