@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Protocol, Self
 
 from adapters.card import Card
-from adapters.words import NOTHING, Chat, Event, File, Person, Receipt, Secret
+from adapters.words import NOTHING, Chat, Click, Event, File, Person, Receipt, Secret, Submission
 
 # -- errors -----------------------------------------------------------------------------------
 
@@ -92,6 +92,8 @@ class Capabilities:
     """Two sends with one key make one message."""
     forms: bool = True
     files: bool = True
+    answers_privately: bool = False
+    """A press is answered to its presser alone: a toast, a line that nobody else sees."""
     callback_budget: float = 3.0
     """Seconds in which a press must be answered."""
     max_card_bytes: int = 30_000
@@ -114,6 +116,10 @@ class ChatPlatform(Protocol):
 
     def events(self) -> AsyncIterator[Event]:
         """Yield what people do; the same delivery may come twice, the inbox knows its id."""
+        ...
+
+    async def answer(self, event: Click | Submission, text: str, *, ok: bool) -> None:
+        """Tell who pressed what came of it, inside the callback budget; later it does nothing."""
         ...
 
     async def send(self, chat: Chat, card: Card, *, key: str) -> Receipt:
@@ -330,6 +336,10 @@ class Monitor(Protocol):
 
     async def create_user(self, email: str, name: str, role: str, password: Secret) -> None:
         """Make a user, or find it there already with that role."""
+        ...
+
+    async def set_password(self, email: str, password: Secret) -> None:
+        """Give a user another password; Permanent when there is no such user."""
         ...
 
     async def users(self) -> Sequence[tuple[str, str]]:

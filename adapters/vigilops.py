@@ -730,6 +730,20 @@ class VigilOps(Monitor):
                 fault=Fault.REFUSED,
             )
 
+    async def set_password(self, email: str, password: Secret) -> None:
+        found = await self._user(email)
+        if found is None:
+            raise Permanent(f"VigilOps（{self._where}）里没有用户 {email}", fault=Fault.REFUSED)
+        secret = password.reveal()
+        await self._ask(
+            "PUT",
+            f"/users/{found.id}/password",
+            _Nothing,
+            body={"new_password": secret},
+            repeatable=True,  # the same password twice is the same password
+            secrets=(secret,),
+        )
+
     async def users(self) -> Sequence[tuple[str, str]]:
         return [(row.email, row.role) for row in await self._pages("/users", _Page[_User])]
 

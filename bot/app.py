@@ -7,45 +7,72 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
+import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from adapters.card import Card
-from adapters.port import ChatPlatform
+from adapters.port import ChatPlatform, OutsideError
 from adapters.ssh import SshKeys
+from adapters.words import Message
 from bot import ticks
 from bot.inbox import Inbox
 from bot.sender import Sender
 from commands.contents import BOOK
+from runbooks import due
 from runbooks.acceptance import ACCEPTANCE
+from runbooks.alerting import watch
 from runbooks.book import Runbook
 from runbooks.cards import drawn, operations
+from runbooks.credentials import PASSWORDS
 from runbooks.engine import Engine
+from runbooks.handover import HANDOVER
 from runbooks.install_agent import INSTALL_AGENT
 from runbooks.kit import Kit
 from runbooks.onboarding import ONBOARDING
+from runbooks.retire import RETIRE
 from runbooks.test_alert import TEST_ALERT
 from runbooks.walk import OPERATIONS
-from storage.journal import journal_in
+from storage.journal import Journal
 from storage.store import Unit
 
 BOOKS: Mapping[str, Runbook[Any]] = {
-    book.name: book for book in (ONBOARDING, INSTALL_AGENT, TEST_ALERT, ACCEPTANCE)
+    book.name: book
+    for book in (
+        ONBOARDING,
+        INSTALL_AGENT,
+        TEST_ALERT,
+        ACCEPTANCE,
+        PASSWORDS,
+        HANDOVER,
+        RETIRE,
+    )
 }
 
 SWEEP = 5
 """Seconds between two looks for runs that nobody walks."""
 
 REMIND = 30
-"""Seconds between two looks for gates that are overdue."""
+"""Seconds between two looks for gates that are overdue, and for duties that are due."""
 
 FORGET = 3600
 """Seconds between two rounds of forgetting."""
 
+ANNOUNCE = 1
+"""Seconds between two looks for alerts that have lasted."""
+
+ANALYSE = 5
+"""Seconds between two looks for alerts that the model is to be asked about."""
+
+POLL = 60
+"""Seconds between two looks at every customer's monitor: it judges as often."""
+
 PATIENCE = 1.0
 """Seconds without news after which the sender looks for entries that have backed off."""
+
+
+log = structlog.get_logger()
 
 
 class SystemClock:
@@ -70,7 +97,15 @@ class Bot:
     async def listen(self, platform: ChatPlatform) -> None:
         """Take what people do on one platform, in order."""
         async for event in platform.events():
-            await self.inbox.take(event)
+            if isinstance(event, Message):
+                await self.inbox.take(event)
+                continue
+            wrong = await self.inbox.take(event, quiet=platform.can.answers_privately)
+            try:
+                await platform.answer(event, wrong or "已收到", ok=not wrong)
+            except OutsideError as error:
+                # What was pressed is kept and done; only the presser's toast is lost.
+                log.warning("press not answered", platform=platform.name, reason=error.reason)
 
     async def speak(self) -> None:
         """Send what is due, as soon as something was written, and what backed off in time."""
@@ -85,16 +120,23 @@ class Bot:
 
 
 @asynccontextmanager
-async def working(kit: Kit, journal: Path, *, executor: str = "vigilbot-1") -> AsyncIterator[Bot]:
-    """Run the bot over a kit whose ports are open; leaving ends every task that it began."""
+async def working(
+    kit: Kit, journal: Journal, *, executor: str = "vigilbot-1"
+) -> AsyncIterator[Bot]:
+    """Run the bot over a kit whose ports are open, with the engine's own journal beside its store;
+    leaving ends every task that it began."""
 
     async def draw(key: str, unit: Unit) -> Card:
         if key == OPERATIONS:
             return await operations(BOOKS, unit)
+        if day := due.day_of(key):
+            return await due.drawn(day, kit.house.zone, unit)
         return await drawn(BOOKS, key.removeprefix("run:"), unit)
 
-    async with Engine(BOOKS, kit, journal_in(journal), executor=executor) as engine:
-        inbox = Inbox(kit.store, BOOKS, kit.clock, engine.go, BOOK, kit.documents, SshKeys())
+    async with Engine(BOOKS, kit, journal, executor=executor) as engine:
+        inbox = Inbox(
+            kit.store, BOOKS, kit.clock, engine.go, BOOK, kit.documents, SshKeys(), kit.house.zone
+        )
         bot = Bot(kit, engine, inbox, Sender(kit.store, kit.chats, draw, kit.clock))
         scheduler = AsyncIOScheduler(timezone=UTC)
         scheduler.add_job(engine.sweep, "interval", seconds=SWEEP, max_instances=1)
@@ -102,11 +144,18 @@ async def working(kit: Kit, journal: Path, *, executor: str = "vigilbot-1") -> A
         async def remind() -> None:
             await ticks.remind(BOOKS, kit.clock.now(), kit.store)
 
+        async def owed() -> None:
+            await ticks.ask_for_duties(kit.clock.now(), kit.house.zone, kit.store)
+
         async def forget() -> None:
             await ticks.forget(kit.clock.now(), kit.store)
 
         scheduler.add_job(remind, "interval", seconds=REMIND, max_instances=1)
+        scheduler.add_job(owed, "interval", seconds=REMIND, max_instances=1)
         scheduler.add_job(forget, "interval", seconds=FORGET, max_instances=1)
+        scheduler.add_job(watch.announce, "interval", [kit], seconds=ANNOUNCE, max_instances=1)
+        scheduler.add_job(watch.analyse, "interval", [kit], seconds=ANALYSE, max_instances=1)
+        scheduler.add_job(watch.poll, "interval", [kit], seconds=POLL, max_instances=1)
         scheduler.start()
         try:
             # Whoever dies takes the bot down with it: a deaf bot that looks alive is worse.

@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 
 from adapters.port import Account, Login, Model, Monitors, OutsideError, Servers, UsageError
-from adapters.words import NOTHING
+from adapters.words import NOTHING, Secret
 from bot.config import ConfigError, Settings, load
 from bot.options import DEFAULT_CONFIG, Config
+from runbooks.compose import IMAGES, SECRETS, Images, Instance, files, unset
 from storage.address import address
 from storage.migrate import newest
 from storage.probe import probe, unseal
@@ -102,6 +104,10 @@ async def examine(
     return tuple(await asyncio.gather(*(one(name, check) for name, check in checks.items())))
 
 
+SAMPLE = Instance("vigilops-x", "/opt/x", "vigilops", 8101, 3101, 5533, 6480)
+"""What a template is rendered for when it is only looked at."""
+
+
 def checks_of(settings: Settings, tools: Tools) -> Mapping[str, Check]:
     """Return the checks of what is configured, by the name that people read."""
     checks: dict[str, Check] = {
@@ -114,8 +120,8 @@ def checks_of(settings: Settings, tools: Tools) -> Mapping[str, Check]:
     if settings.platforms.webchat.enabled:
         file = settings.bot.data_dir / WEB_CHAT
         checks["网页聊天"] = lambda: asyncio.to_thread(web_chat, file)
-    if template := settings.artifacts.compose_template:
-        checks["compose 模板"] = lambda: asyncio.to_thread(compose, template)
+    template = settings.artifacts.compose_template
+    checks["compose 模板"] = lambda: asyncio.to_thread(compose, template, settings.deploy.images)
     if settings.deploy.managed_host:
         checks["托管主机"] = lambda: managed_host(settings, tools.servers)
     for url in standing(settings):
@@ -223,15 +229,22 @@ def bundle(path: Path | None) -> Verdict:
     return Mark.OK, f"{path.name}，{len(names)} 个文件"
 
 
-def compose(path: Path) -> Verdict:
-    """Is the template a text that names services?"""
+def compose(path: Path | None, images: Images = IMAGES) -> Verdict:
+    """Does the template, ours when there is none, name services, and does its .env fill it?"""
+    made = dict.fromkeys(SECRETS, Secret("0" * 64))
+    name = path.name if path else "程序自带"
     try:
-        text = path.read_text(encoding="utf-8")
+        laid = files(SAMPLE, made, path, images)
+        read = yaml.safe_load(laid[0].text)
     except (OSError, UnicodeDecodeError):
         return Mark.FAILED, f"{path} 读不了：请检查权限，应为 UTF-8 文本"
-    if not any(line.startswith("services:") for line in text.splitlines()):
+    except yaml.YAMLError:
+        return Mark.FAILED, f"{path} 不是 YAML：请检查缩进和冒号"
+    if not isinstance(read, dict) or not isinstance(read.get("services"), dict):
         return Mark.FAILED, f"{path} 没有 services 一节：这不是 compose 模板"
-    return Mark.OK, path.name
+    if missing := unset(laid):
+        return Mark.FAILED, f"{name} 用到的变量 .env 里没有：{'、'.join(missing)}"
+    return Mark.OK, f"{name}，{len(read['services'])} 个服务"
 
 
 async def managed_host(settings: Settings, servers: Servers) -> Verdict:

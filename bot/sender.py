@@ -116,7 +116,7 @@ class Sender:
             living = await unit.outbox.living(entry.living)
             assert living is not None
             card = await self._draw(entry.living, unit)
-        receipt = await _show(living, card, platform)
+        receipt = await _show(entry, living, card, platform)
         async with self._store.unit() as unit:
             await unit.outbox.drawn(entry.living, living.version, receipt.id)
             now = await unit.outbox.living(entry.living)
@@ -169,13 +169,17 @@ async def _say(entry: Delivery, platform: ChatPlatform) -> Receipt:
     return await platform.send(entry.chat, loads(entry.card), key=entry.key)
 
 
-async def _show(living: LivingCard, card: Card, platform: ChatPlatform) -> Receipt:
-    """Edit in place; post anew where the platform cannot edit, or has lost the message."""
-    if living.receipt and platform.can.can_edit:
-        try:
-            return await platform.edit(Receipt(living.chat, living.receipt), card)
-        except Permanent:
-            return await platform.send(living.chat, card, key=f"{living.key}#{living.version}")
-    # Drawn, yet no receipt: it was moved from another chat, where the plain key is used up.
-    key = f"{living.key}#{living.version}" if living.receipt or living.drawn else living.key
-    return await platform.send(living.chat, card, key=key)
+async def _show(entry: Delivery, living: LivingCard, card: Card, platform: ChatPlatform) -> Receipt:
+    """Edit in place; post anew where the platform cannot edit, or has lost the message.
+
+    The first post has its entry's key: the same after a restart, and another one after a doubt.
+    """
+    anew = f"{living.key}#{living.version}"
+    if not living.receipt:
+        return await platform.send(living.chat, card, key=entry.key)
+    if not platform.can.can_edit:
+        return await platform.send(living.chat, card, key=anew)
+    try:
+        return await platform.edit(Receipt(living.chat, living.receipt), card)
+    except Permanent:
+        return await platform.send(living.chat, card, key=anew)

@@ -1,4 +1,5 @@
-"""What is due by the clock alone: a gate that nobody opens, and memories that have had their time.
+"""What is due by the clock alone: a gate that nobody opens, the duties of phase 6, and memories that
+have had their time.
 
 Everything here may be called at any time and as often as one likes: each call does what is due
 at that instant, in the transaction that finds it due, so two replicas never say it twice.
@@ -7,11 +8,13 @@ at that instant, in the transaction that finds it due, so two replicas never say
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from adapters.card import Card, Fields, Text, Tone, dumps
 from adapters.port import UsageError
 from adapters.words import Role
 from commands.whoami import TITLES
+from runbooks import due
 from runbooks import walk as walking
 from runbooks.book import Gate
 from storage.records import Delivery, DeliveryState, Lane, Run
@@ -19,6 +22,9 @@ from storage.store import Store, Unit
 
 AGAIN = timedelta(hours=24)
 """From one reminder of a gate to the next."""
+
+MORNING = 9
+"""Hour of the house's day from which duties are asked for."""
 
 REMEMBERED = timedelta(days=8)
 """How long the id of a delivery is kept: longer than any platform delivers again."""
@@ -37,6 +43,25 @@ async def remind(books: walking.Books, now: datetime, store: Store) -> int:
             if await walking.remind(run, AGAIN, now, unit):
                 reminded += await _say(books, run, now, unit)
     return reminded
+
+
+async def ask_for_duties(now: datetime, zone: ZoneInfo, store: Store) -> bool:
+    """From MORNING on, put one card a day into the operations group that names what is due for whom;
+    False when nothing is, or it is there already."""
+    local = now.astimezone(zone)
+    if local.hour < MORNING:
+        return False
+    key = due.card_key(local.date())
+    async with store.view() as unit:
+        if await unit.outbox.living(key) or not await due.standing(local.date(), zone, unit):
+            return False
+    async with store.unit() as unit:
+        operations = await unit.outbox.living(walking.OPERATIONS)
+        # Read again: another replica may have asked since.
+        if operations is None or await unit.outbox.living(key):
+            return False
+        await unit.outbox.mark(key, operations.chat, now)
+    return True
 
 
 async def forget(now: datetime, store: Store) -> int:

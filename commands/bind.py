@@ -7,6 +7,7 @@ from adapters.port import UsageError
 from adapters.words import Role
 from commands.declare import Call, Verbatim, command
 from commands.desk import desk_of
+from runbooks.credentials import offer
 
 
 @command("/bind", role=Role.ENGINEER, examples=("/bind 海蓝科技",), group="客户")
@@ -22,5 +23,7 @@ async def bind(company: Verbatim, *, call: Call) -> Card:
     customer = await desk.unit.customers.named(company)
     if customer is None:
         raise UsageError(f"没有客户「{company}」：请先输入 /onboard {company}")
-    await desk.unit.customers.bind(customer.id, call.message.chat)
+    chat = call.message.chat
+    await desk.unit.customers.bind(customer.id, chat)
+    await offer(customer, chat, desk.clock.now(), desk.unit)
     return say("已绑定", f"本群属于客户「{customer.name}」", tone=Tone.GOOD)

@@ -6,7 +6,9 @@ from commands.accept import accept
 from commands.bind import bind
 from commands.cancel import cancel
 from commands.declare import Book
+from commands.handover import handover
 from commands.install_agent import install_agent
+from commands.monitor import MONITOR
 from commands.onboard import onboard
 from commands.ops import ops
 from commands.pair import pair
@@ -29,7 +31,9 @@ BOOK = Book(
     install_agent,
     test_alert,
     accept,
+    handover,
     *SERVER,
+    *MONITOR,
     tier,
     pair,
     role,

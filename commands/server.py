@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import unicodedata
 from typing import Annotated
 
 from adapters.card import Card, Table, Tone, say
 from adapters.port import Paper, ServerRow, UsageError
-from adapters.words import File, Message, Role, Secret
-from commands.declare import Call, Verbatim, Where, command, number
+from adapters.words import File, Message, Role
+from commands.declare import Call, Rest, Verbatim, Where, command, number
 from commands.desk import Desk, desk_of
-from runbooks import fleet
+from runbooks import credentials, fleet, retire
 from storage.records import Delivery, DeliveryState, Lane, RunStatus, Server
 
 ADD = "/server add"
 TITLES = ("名称", "地址", "端口", "用户", "跳板机", "位置")
 ROOTS = {"root": "root 登录", "free": "免密码", "password": "需密码"}
 SPOKEN = (
-    "密码不能直接写在群里：请删除这条消息，改为上传 CSV/XLSX 文件，或用 /server key 配置 SSH 公钥"
+    "密码不能直接写在群里：请删除这条消息，改用 /server password 的一次性链接，"
+    "或用 /server key 配置 SSH 公钥"
 )
 
 
@@ -126,11 +128,17 @@ async def remove(name: Verbatim, *, call: Call) -> Card:
     runs = await desk.unit.runs.of(customer.id)
     if any(run.status is RunStatus.WALKING for run in runs):
         raise UsageError(fleet.BUSY)
+    there = await desk.unit.servers.of(customer.id)
     if not await fleet.dismiss(name, customer.id, now, desk.unit):
         raise UsageError(f"没有服务器「{name}」：请用 /server list 查看名称")
+    gone, by = next(server for server in there if server.name == name), call.message.sender
+    if run := await retire.begin(customer, gone, by, now, desk.unit):
+        desk.begun.append(run)
     detail = {"customer": customer.name, "server": name}
     await desk.unit.audit.add(now, call.message.sender.name, "server-remove", detail)
-    return say("服务器已移除", f"{name}：登记和密码已删除，服务器上的 Agent 请自行停用")
+    return say(
+        "服务器已移除", f"{name}：登记、密码和 Agent 令牌已删除，服务器上的 Agent 程序请自行卸载"
+    )
 
 
 @command(
@@ -185,16 +193,33 @@ async def key(*, call: Call) -> Card:
     """给出一行 SSH 公钥，客户粘贴到各服务器的 authorized_keys 即可免密码。"""
     desk = desk_of(call)
     customer = desk.owner()
-    name = f"customer:{customer.id}:ssh_key"
-    line = await desk.unit.vault.get(f"{name}:public")
-    if line is None:
-        private, made = desk.keys.make(f"vigilbot-{customer.slug}")
-        line = Secret(made)
-        await desk.unit.vault.put(name, private)
-        await desk.unit.vault.put(f"{name}:public", line)
-        now, by = desk.clock.now(), call.message.sender.name
-        await desk.unit.audit.add(now, by, "server-key", {"customer": customer.name})
-    return say("SSH 公钥", f"请把下面一行加到各服务器的 ~/.ssh/authorized_keys：\n{line.reveal()}")
+    line = await credentials.key_line(customer, desk.keys, desk.unit)
+    now, by = desk.clock.now(), call.message.sender.name
+    await desk.unit.audit.add(now, by, "server-key", {"customer": customer.name})
+    return say("SSH 公钥", f"请把下面一行加到各服务器的 ~/.ssh/authorized_keys：\n{line}")
+
+
+@command(
+    "/server password",
+    role=Role.ENGINEER,
+    where=Where.CUSTOMER,
+    examples=("/server password", "/server password web-01 web-02"),
+    group="服务器",
+)
+async def password(servers: Rest = "", *, call: Call) -> Card:
+    """给出一次性链接，登记服务器的登录、sudo 和跳板机密码。
+
+    Parameters
+    ----------
+    servers
+        服务器名称，用空格分开；不写就是全部。
+    """
+    desk = desk_of(call)
+    names = tuple(filter(None, re.split(r"[\s,，、]+", servers)))
+    customer, by = desk.owner(), call.message.sender
+    run = await credentials.ask_servers(customer, names, by, desk.clock.now(), desk.unit)
+    desk.begun.append(run)
+    return say("登记密码", "一次性链接和验证码将私信给您，不要发到群里", tone=Tone.WORKING)
 
 
 def _words(first: str) -> list[str]:
@@ -228,4 +253,4 @@ def _row(server: Server) -> tuple[str, ...]:
     )
 
 
-SERVER = (add, remove, list_, template, key)
+SERVER = (add, remove, list_, template, key, password)

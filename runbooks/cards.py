@@ -22,16 +22,25 @@ from adapters.card import (
     Table,
     Text,
     Tone,
+    say,
 )
 from adapters.port import UsageError
+from adapters.words import Role
 from runbooks.book import Each, Gate, Runbook, checklist, failures, progress
 from runbooks.press import action
 from runbooks.walk import STALE, load
 from storage.records import HostLine, Line, LineState, Run, RunStatus
+from storage.runs import OPEN
 from storage.store import Unit
 
 SHOWN = 20
 """Failing hosts named on a card, one by one; the rest are counted."""
+
+PASSWORD = "password"  # noqa: S105 - a verb
+"""Of the button that asks for passwords by a one-time link."""
+
+CURED = frozenset({"ssh_auth", "sudo"})
+"""What a new password may cure."""
 
 TONES = {
     RunStatus.WALKING: Tone.WORKING,
@@ -41,13 +50,17 @@ TONES = {
     RunStatus.CANCELLED: Tone.NEUTRAL,
 }
 
+WHO = {Role.CUSTOMER: "客户", Role.ENGINEER: "工程师", Role.LEAD: "负责人"}
+"""Whose turn it is at a gate."""
+
 CURES = {
     "network": "请确认网络连通、安全组放行 SSH 端口；内网主机请登记跳板机",
-    "ssh_auth": "请确认用户名、密码或密钥，以及该用户允许 SSH 登录",
+    "ssh_auth": "请确认用户名，并用 /server password 登记密码或 /server key 粘贴公钥；该用户要允许 SSH 登录",
     "host_key": "主机密钥与首次连接不同：请核实是否重装，确认后重新登记该服务器",
-    "sudo": "请为该用户开通 sudo，或登记 sudo 密码",
+    "sudo": "请为该用户开通 sudo，或用 /server password 登记 sudo 密码",
     "disk": "请清理磁盘后重试",
     "clock": "请启用 NTP 对时后重试",
+    "monitor": "监控实例没有正常回答：请确认它在运行、地址和账号可用，恢复后重试，已完成的不会重做",
     "silent": "Agent 已装但没有数据：请确认服务器能访问监控地址，或使用离线安装包",
 }
 """By fault: the SOP's cures, in words an engineer can act on."""
@@ -74,7 +87,11 @@ async def operations(books: Mapping[str, Runbook[Any]], unit: Unit) -> Card:
     rows: list[tuple[str, ...]] = []
     for customer in await unit.customers.all():
         runs = await unit.runs.of(customer.id)
-        rows.append((customer.name, *_standing(books, runs[0] if runs else None)))
+        # What is open says more than a link that was sent meanwhile.
+        shown = next((run for run in runs if run.status in OPEN), runs[0] if runs else None)
+        rows.append((customer.name, *_standing(books, shown)))
+    if not rows:
+        return say("客户一览", "还没有客户。输入 /onboard 加公司名，登记第一家。")
     return Card(
         "客户一览", Tone.NEUTRAL, (Table(("客户", "状态", "当前步骤", "说明"), tuple(rows)),)
     )
@@ -141,7 +158,10 @@ def _times(book: Runbook[Any], run: Run) -> Fields:
     used = int((run.updated_at - run.started_at).total_seconds())
     expected = sum(phase.minutes for phase, _ in book.phases())
     pairs = [("已用", _clock(used))]
-    if expected:
+    line = book.line(run.line) if run.line else None
+    if run.status is RunStatus.WAITING and isinstance(line, Gate):
+        pairs.append(("轮到", f"{WHO[line.by]}：{line.title}"))
+    if expected and run.status is not RunStatus.DONE:
         pairs.append(("预计", f"{expected} 分钟（不含等待确认）"))
     return Fields(tuple(pairs))
 
@@ -177,5 +197,7 @@ def _buttons(book: Runbook[Any], run: Run) -> tuple[Button, ...]:
     if run.status is RunStatus.STUCK:
         label = "重试失败主机" if isinstance(line, Each) else "重试"
         log = Button("查看日志", action("log", run))
-        return (Button(label, action("retry", run), Style.PRIMARY), log)
+        retry = Button(label, action("retry", run), Style.PRIMARY)
+        asks = (Button("登记密码", action(PASSWORD, run)),) if run.fault in CURED else ()
+        return (retry, *asks, log)
     return ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from adapters.words import Secret
 
-TEMPLATES = Path(__file__).parents[1] / "deploy"
+TEMPLATES = Path(__file__).with_name("templates")
 
 SECRETS = ("JWT_SECRET_KEY", "AGENT_TOKEN_HMAC_KEY", "POSTGRES_PASSWORD")
 """Made once per customer: with another key all tokens are dead, with another password all data."""
@@ -18,6 +19,23 @@ SECRETS = ("JWT_SECRET_KEY", "AGENT_TOKEN_HMAC_KEY", "POSTGRES_PASSWORD")
 KEEP_DAYS = 14
 
 PRIVATE, PUBLIC, PROGRAM = 0o600, 0o644, 0o700
+
+
+_ASKED = re.compile(r"\$\{(\w+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What an instance runs; `{generation}` in a name is the generation's. Upstream publishes no
+    versioned tag of its own two, so they are pinned here by whoever mirrors them."""
+
+    backend: str = "ghcr.io/linchuang2008/{generation}-backend:latest"
+    frontend: str = "ghcr.io/linchuang2008/{generation}-frontend:latest"
+    postgres: str = "postgres:16.4-alpine"
+    redis: str = "redis:7.4.1-alpine"
+
+
+IMAGES = Images()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +66,16 @@ class Laid:
 
 
 def files(
-    instance: Instance, secrets: Mapping[str, Secret], template: Path | None = None
+    instance: Instance,
+    secrets: Mapping[str, Secret],
+    template: Path | None = None,
+    images: Images = IMAGES,
 ) -> tuple[Laid, ...]:
     """Return the compose file, its .env and the backup script; `template` replaces the first."""
     compose = template or TEMPLATES / "compose.yml"
     return (
         Laid("compose.yml", compose.read_text("utf-8"), PUBLIC),
-        Laid(".env", _env(instance, secrets), PRIVATE),
+        Laid(".env", _env(instance, secrets, images), PRIVATE),
         Laid("backup.sh", _backup(instance), PROGRAM),
     )
 
@@ -71,9 +92,21 @@ def packed(laid: tuple[Laid, ...]) -> bytes:
     return archive.getvalue()
 
 
-def _env(instance: Instance, secrets: Mapping[str, Secret]) -> str:
+def unset(laid: tuple[Laid, ...]) -> tuple[str, ...]:
+    """Return the variables that the compose file asks for and the .env does not have."""
+    text = {file.name: file.text for file in laid}
+    known = {line.partition("=")[0] for line in text[".env"].splitlines()}
+    return tuple(sorted(set(_ASKED.findall(text["compose.yml"])) - known))
+
+
+def _env(instance: Instance, secrets: Mapping[str, Secret], images: Images) -> str:
     text = (TEMPLATES / "env.template").read_text("utf-8")
+    named = {
+        f"{part}_image": getattr(images, part).replace("{generation}", instance.generation)
+        for part in ("backend", "frontend", "postgres", "redis")
+    }
     return text.format(
+        **named,
         generation=instance.generation,
         backend=instance.backend,
         frontend=instance.frontend,

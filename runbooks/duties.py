@@ -85,6 +85,13 @@ def next_due(duty: Duty, begun: date, after: date) -> date | None:
     return day
 
 
+def outstanding(duty: Duty, begun: date, done: date | None, today: date) -> date | None:
+    """Return the day since which a duty is owed and not done; None when it is not due. `done` is the
+    day on which it was last done."""
+    due = next_due(duty, begun, max(done or begun, begun))
+    return due if due and due <= today else None
+
+
 def _months_later(start: date, months: int) -> date:
     year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
     first_of_next = date(year + (month + 1) // 12, (month + 1) % 12 + 1, 1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from typing import Any, Self
+from weakref import WeakValueDictionary
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 
@@ -46,6 +47,7 @@ class Engine:
         self._books = books
         self._kit = kit
         self._executor = executor
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._config = DBOSConfig(
             name="vigilbot",
             system_database_engine=journal,
@@ -75,8 +77,10 @@ class Engine:
         return _live.get(self._executor) is self
 
     async def walk(self, number: str) -> None:
-        """Walk one segment, in this process."""
-        await walking.walk(self._books, number, self._kit)
+        """Walk one segment, in this process; a run has one walker at a time."""
+        turn = self._turns.setdefault(number, asyncio.Lock())
+        async with turn:
+            await walking.walk(self._books, number, self._kit)
 
     async def go(self, run: Run) -> None:
         """Start the segment of a run that was just set walking; a second call does nothing.
@@ -96,6 +100,9 @@ class Engine:
             runs = await unit.runs.walking()
         begun = 0
         for run in runs:
+            # A segment keeps the name of the attempt that began it, and counts on with each line.
+            if (turn := self._turns.get(run.id)) and turn.locked():
+                continue
             status = await DBOS.get_workflow_status_async(_workflow(run))
             if status is None:
                 await self.go(run)

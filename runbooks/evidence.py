@@ -196,6 +196,11 @@ def short(hash_: str) -> str:
     return hash_[:SHORT]
 
 
+def when(at: str) -> str:
+    """Return an item's time as a card tells it; the evidence itself keeps the zone."""
+    return f"{datetime.fromisoformat(at):%m-%d %H:%M:%S}" if at else ""
+
+
 def read(text: str) -> Evidence:
     """Return the evidence of a canonical text."""
     return msgspec.json.decode(text, type=Evidence)

@@ -24,7 +24,10 @@ BUSY = "流程正在执行这一步：请等它停下或完成后再试（/statu
 LAST = "这是本次接入的最后一台服务器，不能移除：请先 /server add 其他服务器"
 
 SECRETS = ("password", "sudo")
-"""What the vault keeps for a server, by the last part of its name."""
+"""What a list of servers may hold for one of them, by the last part of its name in the vault."""
+
+FORGOTTEN = (*SECRETS, "agent_token")
+"""All that the vault keeps for a server."""
 
 
 async def enlist(customer: int, rows: Sequence[ServerRow], unit: Unit) -> tuple[Server, ...]:
@@ -74,7 +77,7 @@ async def dismiss(name: str, customer: int, now: datetime, unit: Unit) -> bool:
     run = await onboarding(customer, unit)
     if run and name in case_of(run).servers:
         await _leave(name, run, now, unit)
-    for secret in SECRETS:
+    for secret in FORGOTTEN:
         await unit.vault.drop(f"server:{server.id}:{secret}")
     return await unit.servers.remove(customer, name)
 

@@ -15,6 +15,7 @@ from adapters.card import Card, Entry, Form, Input, Text
 from adapters.port import Documents, ServerRow, UsageError
 from adapters.words import File
 from runbooks.case import Contact, Way
+from runbooks.fit import unfit
 from storage.records import TIER_NAMES, TIER_PRICES, Tier
 
 ACTION = "onboard"
@@ -32,7 +33,9 @@ WAYS = (
     ("b", "B：我方服务器托管"),
     ("c", "C：已有 VigilOps 实例"),
 )
-LONGEST = 80
+LONGEST_URL = 300
+MOST = 50
+"""Lines of a list: contacts, systems."""
 _PHONE = re.compile(r"\+?[0-9][0-9 \-]{5,19}")
 _DOMAIN = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
 
@@ -86,6 +89,8 @@ def read(values: Mapping[str, str], files: Sequence[File], documents: Documents)
     way = _one("way", "部署方式", values, dict(WAYS), wrong)
     tier = _one("tier", "服务等级", values, {str(t): t for t in Tier}, wrong)
     location = _one("location", "服务器位置", values, dict(LOCATIONS), wrong)
+    systems = _listed(values.get("systems", ""), "核心业务系统", wrong)
+    monitoring = _optional(values, "monitoring", "现有监控方案", wrong)
     names = dict(CHANNELS)
     chosen = [c for c in values.get("channels", "").split(",") if c]
     if not chosen or any(c not in names for c in chosen):
@@ -94,7 +99,7 @@ def read(values: Mapping[str, str], files: Sequence[File], documents: Documents)
     if domain and not _DOMAIN.fullmatch(domain):
         wrong.append("「访问域名」不是域名：请写成 ops.example.com 的样子，不带 http:// 和路径")
     url = values.get("url", "").strip()
-    if way == "c" and not _is_url(url):
+    if way == "c" and (unfit(url, LONGEST_URL) or not _is_url(url)):
         wrong.append("「已有实例地址」方式 C 必填：请写成 https://主机:端口 的样子")
     if wrong:
         raise UsageError("登记没有提交，请改正后再提交：\n" + "\n".join(wrong))
@@ -104,8 +109,8 @@ def read(values: Mapping[str, str], files: Sequence[File], documents: Documents)
         servers,
         Tier(tier),
         dict(LOCATIONS)[location],
-        tuple(_lines(values.get("systems", ""))),
-        values.get("monitoring", "").strip(),
+        tuple(systems),
+        monitoring,
         tuple(names[c] for c in chosen),
         domain,
         Way(way),
@@ -117,16 +122,37 @@ def _line(values: Mapping[str, str], name: str, label: str, wrong: list[str]) ->
     text = values.get(name, "").strip()
     if not text:
         wrong.append(f"「{label}」必填")
-    elif len(text) > LONGEST:
-        wrong.append(f"「{label}」最多 {LONGEST} 个字")
-    elif any(unicodedata.category(c) in {"Cc", "Cf", "Cs"} for c in text):
-        wrong.append(f"「{label}」含有看不见的控制字符：请重新输入，不要粘贴")
+    elif said := unfit(text):
+        wrong.append(f"「{label}」{said}")
     return text
+
+
+def _optional(values: Mapping[str, str], name: str, label: str, wrong: list[str]) -> str:
+    text = values.get(name, "").strip()
+    if said := unfit(text):
+        wrong.append(f"「{label}」{said}")
+    return text
+
+
+def _listed(text: str, label: str, wrong: list[str]) -> list[str]:
+    """Return the lines, or none when there are too many; each that is unfit is named."""
+    lines = _lines(text)
+    if len(lines) > MOST:
+        wrong.append(f"「{label}」最多 {MOST} 行")
+        return []
+    for number, line in enumerate(lines, start=1):
+        if said := unfit(line):
+            wrong.append(f"「{label}」第 {number} 行{said}")
+    return lines
 
 
 def _contacts(text: str, wrong: list[str]) -> tuple[Contact, ...]:
     found: list[Contact] = []
-    for number, line in enumerate(_lines(text), start=1):
+    before = len(wrong)
+    lines = _listed(text, "联系人", wrong)
+    if len(wrong) > before:
+        return ()
+    for number, line in enumerate(lines, start=1):
         parts = [part.strip() for part in re.split(r"[,，、\t]", line)]
         match parts:
             case [name, phone] if name and _is_phone(phone):

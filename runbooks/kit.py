@@ -22,9 +22,10 @@ from adapters.port import (
     Transient,
 )
 from adapters.words import NOTHING, Secret
+from runbooks.compose import IMAGES, Images
 from storage.people import PORTS
-from storage.records import EffectState, PortPlan
-from storage.store import Store
+from storage.records import Effect, EffectState, PortPlan
+from storage.store import Store, Unit
 
 RETENTION = {
     "host_metrics": 90,
@@ -64,6 +65,8 @@ class House:
     """The agent bundle: a directory or .tar.gz with `scripts/install-agent.sh` and `agent/`."""
     compose: Path | None = None
     """The compose template; None for the one that is shipped."""
+    images: Images = IMAGES
+    """What an instance of ours runs."""
     deploy_script: Path | None = None
     """The upstream deploy script for way A; None for our own compose file."""
     generation: str = "vigilops"
@@ -118,18 +121,38 @@ class Errand:
         InDoubt when the world cannot tell (then a person is asked, and nothing is repeated).
         """
         key, kit = self.key(deed), self.kit
-        async with kit.store.unit() as unit:
+
+        async def begin(unit: Unit) -> tuple[Effect | None, Effect]:
             known = await unit.effects.get(key)
             effect = known or await unit.effects.begin(key, self.run, self.line, kit.clock.now())
+            return known, effect
+
+        # Hosts that begin or end together share a commit: with two each, writing takes longer
+        # than the deeds.
+        known, effect = await kit.store.write(begin)
         if effect.state is EffectState.DONE:
             return json.loads(effect.result)
         result = await self._seen(key, look) if known else None
         if result is None:
             result = await self._acted(key, do)
-        async with kit.store.unit() as unit:
+        text = json.dumps(result, ensure_ascii=False)
+        await kit.store.write(lambda unit: unit.effects.done(effect, text, kit.clock.now()))
+        return result
+
+    async def settle(self, deed: str, result: Any) -> bool:
+        """Write down as done what an earlier process began, because the world shows it without
+        being asked; False when nothing was left begun."""
+        key, kit = self.key(deed), self.kit
+
+        async def close(unit: Unit) -> bool:
+            effect = await unit.effects.get(key)
+            if effect is None or effect.state is EffectState.DONE:
+                return False
             text = json.dumps(result, ensure_ascii=False)
             await unit.effects.done(effect, text, kit.clock.now())
-        return result
+            return True
+
+        return await kit.store.write(close)
 
     async def _seen(self, key: str, look: Callable[[], Awaitable[Any]]) -> Any:
         try:
@@ -146,6 +169,5 @@ class Errand:
             return await do()
         except (Transient, Permanent):
             # It surely was not done: the next try may begin anew.
-            async with self.kit.store.unit() as unit:
-                await unit.effects.forget(key)
+            await self.kit.store.write(lambda unit: unit.effects.forget(key))
             raise

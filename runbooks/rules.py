@@ -44,6 +44,11 @@ class TierRule:
     """How long it must last before it counts; kept by the bot."""
 
 
+OURS = "Vigilbot "
+"""What the names of our rules in the monitor begin with."""
+TEST = "Vigilbot 测试 "
+"""What the names of the rules that only test begin with."""
+
 FIVE_MINUTES = 300
 
 RULES: tuple[TierRule, ...] = (

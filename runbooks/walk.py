@@ -18,6 +18,7 @@ import msgspec
 from adapters.port import Fault, InDoubt, OutsideError, Transient, UsageError
 from adapters.words import Person
 from runbooks.book import Decision, Each, Gate, Row, Ruling, Runbook, Step, failures
+from runbooks.fit import unfit_answer
 from runbooks.kit import Errand, Kit
 from storage.records import HostLine, Line, LineState, Run, RunStatus
 from storage.store import Unit
@@ -91,6 +92,8 @@ async def decide(books: Books, decision: Decision) -> Run:
     gate = book.line(run.line)
     if not isinstance(gate, Gate):
         raise UsageError(STALE)
+    for text in decision.values.values():
+        _fits(text)
     case = load(book, run)
     if gate.decide:
         ruling = await gate.decide(case, decision)
@@ -127,6 +130,7 @@ async def skip(books: Books, seen: Run, by: Person, reason: str, now: datetime, 
     """Leave a line out, for a reason that the acceptance report will show."""
     if not reason.strip():
         raise UsageError("跳过必须说明原因，例如：/skip 客户机房今晚断网，明日补做")
+    _fits(reason)
     run = await _still(seen, (RunStatus.STUCK, RunStatus.WAITING), unit)
     ended = Line(run.id, run.line, LineState.SKIPPED, run.updated_at, now, note=reason, by=by)
     return await _go_on(books[run.book], run, ended, now, unit)
@@ -134,12 +138,19 @@ async def skip(books: Books, seen: Run, by: Person, reason: str, now: datetime, 
 
 async def cancel(seen: Run, reason: str, now: datetime, unit: Unit) -> Run:
     """End a run before its end; a segment that is on it stops at its next line."""
+    _fits(reason)
     live = (RunStatus.WALKING, RunStatus.WAITING, RunStatus.STUCK)
     run = await _still(seen, live, unit)
     ended = replace(
         run, status=RunStatus.CANCELLED, attempt=run.attempt + 1, updated_at=now, note=reason
     )
     return await _swap(run, replace(ended, deadline=None), unit)
+
+
+def _fits(text: str) -> None:
+    """Raise UsageError unless what was written can stand on a card and in the report."""
+    if said := unfit_answer(text):
+        raise UsageError(f"填写的内容{said}，改正后再提交")
 
 
 async def _still(seen: Run, allowed: tuple[RunStatus, ...], unit: Unit) -> Run:
@@ -317,18 +328,18 @@ class _Notes:
         self._run = run
         self._kit = kit
         self._waiting: list[HostLine] = []
-        self._turn = asyncio.Lock()
 
     async def put(self, host: HostLine) -> None:
         """Return once `host` is committed."""
         self._waiting.append(host)
-        async with self._turn:
-            if not self._waiting:
-                return  # it went with the one before
-            hosts, self._waiting = self._waiting, []
-            async with self._kit.store.unit() as unit:
-                await unit.lines.put_hosts(hosts)
-                await mark(replace(self._run, updated_at=self._kit.clock.now()), unit)
+        await self._kit.store.write(self._flush)
+
+    async def _flush(self, unit: Unit) -> None:
+        if not self._waiting:
+            return  # another host's turn in the same commit wrote it
+        hosts, self._waiting = self._waiting, []
+        await unit.lines.put_hosts(hosts)
+        await mark(replace(self._run, updated_at=self._kit.clock.now()), unit)
 
 
 def _verdict(line: Each, names: list[str], hosts: Mapping[str, HostLine]) -> str:

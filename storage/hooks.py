@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -73,6 +74,16 @@ class Hooks:
         if row is None or not hmac.compare_digest(row.token_hash, wanted) or row.source != source:
             return None
         return int(row.customer)
+
+    async def customers(self, source: str) -> Sequence[int]:
+        """Return the customers that a source was ever given an address for."""
+        rows = await self._db.scalars(
+            sa.select(hooks.c.customer)
+            .where(hooks.c.source == source)
+            .distinct()
+            .order_by(hooks.c.customer)
+        )
+        return list(rows)
 
     async def accept(self, alert: SeenAlert) -> bool:
         """Keep a notice; False when it had come before. The caller's unit is the writer."""

@@ -1,7 +1,8 @@
-"""The database objects that the durable engine is handed: its own file beside ours.
+"""The database objects that the durable engine is handed: its own beside ours.
 
-One file for both starved our writers, so the engine's journal is a second one. The engine's own
-default for SQLite has no write-ahead log and a weaker `synchronous`.
+On SQLite that is a second file: one file for both starved our writers, and the engine's own
+default has no write-ahead log and a weaker `synchronous`. On PostgreSQL the server is the same:
+the engine keeps to the schema `dbos`, which it makes, and ours is `public`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,20 @@ from typing import Any
 
 import sqlalchemy as sa
 
+Journal = sa.Engine
+"""What the engine is handed; nobody else looks into it."""
 
-def journal_in(file: Path) -> sa.Engine:
+
+def journal_at(url: str) -> Journal:
+    """Return the journal at an address such as a store has, its password in its place."""
+    place = sa.make_url(url)
+    if place.get_backend_name() == "sqlite":
+        return journal_in(Path(place.database or ""))
+    # A server that was started anew has closed what lies in the pool.
+    return sa.create_engine(place, pool_pre_ping=True)
+
+
+def journal_in(file: Path) -> Journal:
     """Return a synchronous engine over a SQLite file, WAL and synchronous=FULL."""
     engine = sa.create_engine(f"sqlite:///{file}", connect_args={"timeout": 30.0})
 

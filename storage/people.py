@@ -115,6 +115,23 @@ class Servers:
         )
         return gone.rowcount > 0
 
+    async def named(self, customer: int, name: str) -> Server | None:
+        """Return one of a customer's servers; a line that fans out must not read them all for each."""
+        row = await self._db.execute(
+            sa.select(servers).where((servers.c.customer == customer) & (servers.c.name == name))
+        )
+        found = row.mappings().first()
+        return to_record(Server, found) if found else None
+
+    async def sharing(self, customer: int, hostname: str) -> Sequence[Server]:
+        """Return a customer's servers that call themselves so, in the order in which they came."""
+        rows = await self._db.execute(
+            sa.select(servers)
+            .where((servers.c.customer == customer) & (servers.c.hostname == hostname))
+            .order_by(servers.c.id)
+        )
+        return [to_record(Server, r) for r in rows.mappings()]
+
     async def of(self, customer: int) -> Sequence[Server]:
         """Return a customer's servers in the order in which they were added."""
         rows = await self._db.execute(

@@ -255,7 +255,7 @@ class OneTimeLink:
 
     token_hash: str
     purpose: str
-    """sign, handover."""
+    """sign, handover, server-passwords, monitor-password."""
     subject: str
     """JSON: what it is for."""
     code_hash: str
@@ -263,6 +263,56 @@ class OneTimeLink:
     expires_at: datetime
     used_at: datetime | None = None
     tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DutyDone:
+    """A duty of phase 6 that somebody says is done. `due` is the day it was owed on, YYYY-MM-DD."""
+
+    customer: int
+    duty: str
+    due: str
+    at: datetime
+    by: Person
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """An alert of the monitor that has not ended. `episode` names it: its id there and its instant."""
+
+    episode: str
+    fired_at: datetime
+    """By the monitor's clock, but never after `seen_at`."""
+    seen_at: datetime
+    """When it was first heard of, by ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldAlert:
+    """What is known of one rule on one host of a customer, and when its group is to be told."""
+
+    customer: int
+    rule: str
+    """Key of a line of the tier's table; of another rule its name in the monitor."""
+    host: str
+    firing: tuple[Firing, ...] = ()
+    """The monitor's alerts that have not ended, oldest first."""
+    ended: tuple[str, ...] = ()
+    """Episodes that ended lately: whoever says once more that one fires is late."""
+    due: datetime | None = None
+    """When it will have lasted; None when nothing fires, or the group knows."""
+    announced_at: datetime | None = None
+    """When the group was told; None when it was not, or the end was told too."""
+    title: str = ""
+    message: str = ""
+    severity: str = ""
+    """The worst since it began."""
+    found: str = ""
+    """hook, or poll when the webhook was lost."""
+    note: str = ""
+    """How it was made sure of, or why nothing was said."""
+    analyse: bool = False
+    """The model's word on it is still owed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,6 +267,24 @@ alerts_seen = sa.Table(
     sa.Index("alerts_seen_title", "customer", "title"),
 )
 
+alerts_held = sa.Table(
+    "alerts_held",
+    metadata,
+    sa.Column("customer", sa.ForeignKey("customers.id"), primary_key=True),
+    _text("rule", key=True),
+    _text("host", key=True),
+    sa.Column("firing", sa.Text, nullable=False),
+    sa.Column("ended", sa.Text, nullable=False),
+    sa.Column("due", Instant, index=True),
+    sa.Column("announced_at", Instant),
+    _text("title"),
+    _text("message"),
+    _text("severity"),
+    _text("found"),
+    _text("note"),
+    sa.Column("analyse", sa.Boolean, nullable=False),
+)
+
 signatures = sa.Table(
     "signatures",
     metadata,
@@ -282,6 +300,18 @@ signatures = sa.Table(
     _text("reason"),
     sa.Column("way", sa.Text, nullable=False),
     _text("deputy_for"),
+)
+
+duties_done = sa.Table(
+    "duties_done",
+    metadata,
+    sa.Column("customer", sa.ForeignKey("customers.id"), primary_key=True),
+    _text("duty", key=True),
+    _text("due", key=True),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("by_platform", sa.Text, nullable=False),
+    sa.Column("by_id", sa.Text, nullable=False),
+    _text("by_name"),
 )
 
 one_time_links = sa.Table(

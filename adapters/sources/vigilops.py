@@ -46,6 +46,8 @@ class Notice:
     figure: float | None = None
     threshold: float | None = None
     fired_at: datetime | None = None
+    number: int = 0
+    """The alert's id in the monitor; 0 when it is about none."""
 
 
 class _Alert(msgspec.Struct):
@@ -97,6 +99,7 @@ def _alert(wire: _Alert) -> Notice:
         wire.metric_value,
         wire.threshold,
         fired,
+        wire.alert_id,
     )
 
 

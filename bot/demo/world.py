@@ -11,13 +11,14 @@ import fcntl
 import io
 import os
 import shutil
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from adapters.card import Card, Style, Text, Tone, dumps
+from adapters.card import Button, Buttons, Card, Style, Text, Tone, dumps
 from adapters.documents import OfficeDocuments
 from adapters.port import Login, UsageError
 from adapters.ssh import SshServers
@@ -33,6 +34,7 @@ from bot.web.site import create_site, listening, serving
 from runbooks.book import Runbook
 from runbooks.kit import House, Kit
 from runbooks.walk import OPERATIONS
+from storage.journal import journal_in
 from storage.records import Delivery, DeliveryState, Lane, Member
 from storage.store import Store
 from storage.vault import Seal
@@ -90,12 +92,24 @@ async def staged(directory: Path, port: int) -> AsyncIterator[World]:
         stack.callback(os.close, _alone(directory))
         seal = Seal(vault_key(directory / KEY))
         taken = stack.enter_context(listening("127.0.0.1", port))
-        address = f"http://127.0.0.1:{taken.getsockname()[1]}"
         specs = (*SERVERS, MANAGED)
         hosts = await stack.enter_async_context(Hosts(directory / "hosts", specs=specs))
-        await stack.enter_async_context(Containers(hosts, every=LOOK, make=_monitor))
+        await stack.enter_async_context(Containers(hosts, every=LOOK, make=monitor))
+        customers = [hosts[spec.name] for spec in SERVERS]
+        yield await stack.enter_async_context(
+            peopled(directory, taken, seal, hosts[MANAGED.name], customers)
+        )
+
+
+@asynccontextmanager
+async def peopled(
+    directory: Path, taken: socket.socket, seal: Seal, managed: Host, customers: list[Host]
+) -> AsyncIterator[World]:
+    """Run the bot and its people over hosts that run somewhere, with its page on `taken`."""
+    async with AsyncExitStack() as stack:
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}"
         ai_url = await stack.enter_async_context(model.serve())
-        house = _house(address, hosts[MANAGED.name], ai_url)
+        house = _house(address, managed, ai_url)
         url = f"sqlite+aiosqlite:///{directory / 'vigilbot.db'}"
         store = await stack.enter_async_context(Store(url, seal))
         await store.create()
@@ -111,9 +125,10 @@ async def staged(directory: Path, port: int) -> AsyncIterator[World]:
             house,
             await stack.enter_async_context(LateModel(house.ai_url, house.ai_model, house.ai_key)),
         )
-        customers = [hosts[spec.name] for spec in SERVERS]
         await _set_the_stage(kit, web, customers)
-        bot = await stack.enter_async_context(working(kit, directory / "engine.db"))
+        journal = journal_in(directory / "engine.db")
+        stack.callback(journal.dispose)
+        bot = await stack.enter_async_context(working(kit, journal))
         group = await stack.enter_async_context(asyncio.TaskGroup())
         joining = group.create_task(_join(store, web), name="join")
         stack.callback(joining.cancel)
@@ -164,22 +179,28 @@ def welcome() -> Card:
         "欢迎：从这里开始",
         Tone.GOOD,
         (
-            Text("您现在是李工（交付工程师），在运营群里。请在下方输入："),
+            Text(f"您现在是{LI.name}（交付工程师），在运营群里。", Style.STRONG),
+            Text(f"1. 下载下面的「{SHEET}」，再在底部输入："),
             Text(f"/onboard {COMPANY}", Style.CODE),
             Text(
-                f"机器人会发出登记表。填写联系人（例如：{WANG.name}，IT 经理，13800000000），"
-                f"下载群里的「{SHEET}」并上传到「服务器清单文件」，选一个告警渠道，然后提交。"
+                f"2. 填登记表：联系人写「{WANG.name}，IT 经理，13800000000」；"
+                f"「{SHEET}」传到「服务器清单文件」；选一个告警渠道；提交。"
             ),
             Text(
-                f"接着机器人会建立客户群并推进接入流程。轮到别人时，在左下角切换身份："
-                f"{ZHAO.name}（负责人）确认合同，{WANG.name}和{CHEN.name}是客户。"
+                f"3. 左侧会出现新群「{COMPANY} 监控交付」：点进去看进度卡片。"
+                "卡片写着轮到谁；右上角「去处理」跳到要按的按钮。"
             ),
-            Text("/help 列出所有命令；浏览器打开 /console 查看每一步的证据。", Style.QUIET),
+            Text(
+                f"4. 轮到别人时，在左下角切换身份：{ZHAO.name}是负责人，"
+                f"{WANG.name}和{CHEN.name}是客户。验收后，登录链接和验证码在{LI.name}的单聊里。"
+            ),
+            Buttons((Button("打开控制台", url="/console"),)),
+            Text("/help 列出所有命令。清单里是沙箱密码；真实客户请用 /server key。", Style.QUIET),
         ),
     )
 
 
-def _monitor(path: Path) -> vigilops.World:
+def monitor(path: Path) -> vigilops.World:
     """Return a monitor that may call this very machine; the real one refuses private addresses."""
     traps = vigilops.Traps(ssrf_guard=False)
     return vigilops.World(path=path, traps=traps, limits=vigilops.Limits(login=0))

@@ -79,6 +79,9 @@ class UnmetError(Exception):
 PROBLEMS = (UnmetError, UsageError, OutsideError, httpx.HTTPError, httpx.InvalidURL)
 """What makes a step fail; anything else is a fault of the program."""
 
+LINKS = (re.compile(r"/links/([\w-]{20,})"), re.compile(r"验证码：(\d{6})"))
+"""What opens a one-time link: its own reader may see it in the chat, and a terminal keeps it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -107,9 +110,12 @@ class Player:
         self._variables: dict[str, str] = {}
         self._secrets: set[str] = set()
         self._patterns = [
-            re.compile(step.act.capture)
-            for step in script.steps
-            if isinstance(step.act, Capture) and step.act.hidden
+            *LINKS,
+            *(
+                re.compile(step.act.capture)
+                for step in script.steps
+                if isinstance(step.act, Capture) and step.act.hidden
+            ),
         ]
         self._people: dict[str, Person] = {}
         self._shown: dict[str, Post] = {}

@@ -30,6 +30,9 @@ from storage.store import Unit
 SHOWN = 100
 """Rows of the deliveries and of the audit trail that are shown, the newest first."""
 
+SHORT = 14
+"""Characters of a cell that is never broken: a time, a state, a name."""
+
 RUN_STATES = {
     RunStatus.WALKING: "进行中",
     RunStatus.WAITING: "等待确认",
@@ -194,7 +197,12 @@ def _section(title: str, table: Table) -> None:
 
 def _table(table: Table) -> None:
     titles, rows = table
-    columns = [{"name": title, "label": title, "field": title, "align": "left"} for title in titles]
+    columns = [
+        {"name": title, "label": title, "field": title, "align": "left"}
+        | ({"classes": "whitespace-nowrap", "headerClasses": "whitespace-nowrap"} if short else {})
+        for at, title in enumerate(titles)
+        for short in [all(len(row[at]) <= SHORT for row in rows)]
+    ]
     told = [{"id": n, **dict(zip(titles, row, strict=True))} for n, row in enumerate(rows)]
     ui.table(columns=columns, rows=told, row_key="id").props(
         'flat bordered dense wrap-cells no-data-label="还没有"'

@@ -1,11 +1,13 @@
 """Where the monitors' webhooks come in: kept before they are answered, and answered at once.
 
-VigilOps waits for the answer inside its alert engine, so nothing is done here but to keep it.
+VigilOps waits for the answer inside its alert engine, so nothing is done here but to keep it, with
+when its group is to be told of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import NamedTuple
 
 from fastapi import APIRouter, Request
@@ -15,6 +17,8 @@ from starlette.requests import ClientDisconnect
 from adapters.port import UsageError
 from adapters.sources import vigilops
 from adapters.words import Secret
+from runbooks.alerting import watch
+from runbooks.alerting.hold import Heard, Kind, episode_of
 from runbooks.kit import Kit
 from storage.hooks import SeenAlert
 
@@ -79,8 +83,27 @@ async def _keep(kit: Kit, customer: int, source: str, notice: vigilops.Notice) -
         notice.threshold,
         notice.fired_at,
     )
+    heard = _heard(notice, now)
     async with kit.store.unit() as unit:
-        return await unit.hooks.accept(alert)
+        new = await unit.hooks.accept(alert)
+        if new and heard:
+            await watch.hear(customer, heard, kit.house.zone, unit)
+    return new
+
+
+def _heard(notice: vigilops.Notice, now: datetime) -> Heard | None:
+    """Return what a notice says of an alert; None when it is about none."""
+    if not notice.number or notice.fired_at is None:
+        return None
+    return Heard(
+        Kind.RECOVERED if notice.kind is vigilops.Kind.RECOVERY else Kind.FIRING,
+        episode_of(notice.number, notice.fired_at),
+        notice.fired_at,
+        now,
+        notice.title,
+        notice.message,
+        notice.severity,
+    )
 
 
 async def _body(request: Request) -> bytes | Said:

@@ -1,4 +1,4 @@
-"""One-time link pages: a signature, or an account, for somebody who is not in the chat.
+"""One-time link pages: a signature, an account, or passwords, of somebody who is not in the chat.
 
 No cookie, no session, no script: whoever posts must hold the address and the code, so a forged
 form of another site can do nothing. Looking at a page never uses the link up.
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from html import escape
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse
 
 from adapters.port import UsageError
 from adapters.words import Person
+from runbooks import credentials
 from runbooks import evidence as proofs
 from runbooks import walk as walking
 from runbooks.book import Decision, Runbook
@@ -50,6 +52,9 @@ SAID = {
 
 CONFLICT = 409
 
+ASKED = frozenset({credentials.SERVERS, credentials.MONITOR})
+"""What a link may be for that takes passwords."""
+
 STYLE = (
     "body{font:16px/1.6 sans-serif;max-width:46em;margin:2em auto;padding:0 1em}"
     "table{border-collapse:collapse;width:100%}"
@@ -69,12 +74,11 @@ def router(kit: Kit, books: Books, go: Go) -> APIRouter:
             how = standing(link, kit.clock.now())
             if link is None or how is not Opening.OPENED:
                 return _refused(how)
-            if link.purpose == "handover":
-                return _page("领取登录账号", _account_form())
-            return _page("签字验收", await _evidence(books, link, unit))
+            return await _shown(books, link, unit)
 
     @pages.post("/{token}")
     async def post(
+        request: Request,
         token: str,
         code: Annotated[str, Form()] = "",
         verb: Annotated[str, Form()] = "",
@@ -91,6 +95,8 @@ def router(kit: Kit, books: Books, go: Go) -> APIRouter:
                     return _refused(how)
                 if link.purpose == "handover":
                     return await _handed_over(kit, link, unit)
+                if link.purpose in ASKED:
+                    return await _kept(await request.form(), link, now, unit)
                 values = {"reason": reason, "lines": ",".join(lines or ())}
                 run = await _signed(kit, books, link, unit, verb, values)
         except UsageError as error:
@@ -101,6 +107,15 @@ def router(kit: Kit, books: Books, go: Go) -> APIRouter:
         return _page("已提交", "<p>已记录，谢谢。可以关闭本页。</p>")
 
     return pages
+
+
+async def _shown(books: Books, link: OneTimeLink, unit: Unit) -> HTMLResponse:
+    """Show what an open link is for; that alone changes nothing."""
+    if link.purpose == "handover":
+        return _page("领取登录账号", _account_form())
+    if link.purpose in ASKED:
+        return _page("登记密码", await _password_form(link, unit))
+    return _page("签字验收", await _evidence(books, link, unit))
 
 
 async def _signed(
@@ -141,6 +156,28 @@ async def _handed_over(kit: Kit, link: OneTimeLink, unit: Unit) -> HTMLResponse:
     return _page("登录账号", f"{body}<p>本页只显示这一次：请立即保存，首次登录后修改密码。</p>")
 
 
+async def _password_form(link: OneTimeLink, unit: Unit) -> str:
+    fields = await credentials.fields_of(link.purpose, json.loads(link.subject), unit)
+    inputs = "".join(
+        f'<p><label>{escape(field.label)}<br><input type="password" name="{escape(field.name)}" '
+        f'maxlength="{credentials.LONGEST}" autocomplete="off"></label></p>'
+        for field in fields
+    )
+    return (
+        "<p>只填需要登记的项，其余留空。提交后直接加密保存，不会再显示，也不会出现在群里。</p>"
+        f"{_form(inputs, '<button>提交</button>')}"
+    )
+
+
+async def _kept(
+    typed: Mapping[str, object], link: OneTimeLink, now: datetime, unit: Unit
+) -> HTMLResponse:
+    """Take the passwords straight into the vault; the page shows none of them again."""
+    texts = {name: value for name, value in typed.items() if isinstance(value, str)}
+    count = await credentials.keep(link.purpose, json.loads(link.subject), texts, now, unit)
+    return _page("已提交", f"<p>已登记 {count} 项，谢谢。可以关闭本页。</p>")
+
+
 async def _evidence(books: Books, link: OneTimeLink, unit: Unit) -> str:
     subject = json.loads(link.subject)
     try:
@@ -152,7 +189,7 @@ async def _evidence(books: Books, link: OneTimeLink, unit: Unit) -> str:
     if evidence is None:
         return "<p>没有可签的检查单：请联系工程师。</p>"
     mark = proofs.short(case.evidence)
-    rows = tuple((i.title, str(i.result), i.evidence, i.at) for i in evidence.items)
+    rows = tuple((i.title, str(i.result), i.evidence, proofs.when(i.at)) for i in evidence.items)
     skipped = tuple((s.title, s.reason, s.by) for s in evidence.skipped)
     options = acceptance.choices(await unit.lines.of(run.id))
     boxes = "".join(

@@ -59,7 +59,7 @@ def create_site(
 
     console.mount(kit, BOOKS, admits)
     if webchat:
-        mount_chat(app, webchat, people=people, viewer=viewer)
+        mount_chat(app, webchat, people=people, viewer=viewer, zone=kit.house.zone)
     else:
         console.attach(app)
     return app

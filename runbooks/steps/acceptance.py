@@ -365,7 +365,7 @@ async def show(case: Onboarding, run: Run, unit: Unit) -> tuple[Block, ...]:
     return (
         Table(
             ("检查项", "结果", "证据", "时间"),
-            tuple((i.title, str(i.result), i.evidence, i.at) for i in evidence.items),
+            tuple((i.title, str(i.result), i.evidence, proofs.when(i.at)) for i in evidence.items),
         ),
         *_skips(evidence),
         Text(f"证据哈希 {mark}（SHA-256 {case.evidence}）", Style.CODE),

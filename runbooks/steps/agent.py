@@ -24,7 +24,7 @@ from adapters.words import Secret
 from runbooks.case import Onboarding
 from runbooks.kit import Errand
 from runbooks.steps.monitor import monitor
-from runbooks.steps.servers import login_to
+from runbooks.steps.servers import listed, login_to
 from storage.records import Server
 from storage.store import Store, Unit
 
@@ -211,15 +211,21 @@ async def install(case: Onboarding, errand: Errand, name: str) -> str:
     server = await _server(case, errand, name)
     watch = await monitor(case, errand)
     if reporting(await hosts_of(watch, errand), server.hostname, kit.clock.now()):
+        # A process that was killed may have begun it: then it was this run that installed it.
+        if await errand.settle("install", server.hostname):
+            return _installed_proof(server, server.agent_token)
         return ALREADY
     archive = await bundle(kit.house.bundle)
     number = await _token(errand, server, watch)
     await _installed(errand, server, watch.url, archive)
-    proof = f"{server.hostname}：已安装，令牌 #{number}"
     # The first host is the canary: one that is installed and stays silent must stop the rest.
     if name == case.servers[0]:
         await _until_reporting(errand, server.hostname, watch)
-    return proof
+    return _installed_proof(server, number)
+
+
+def _installed_proof(server: Server, token: int) -> str:
+    return f"{server.hostname}：已安装，令牌 #{token}"
 
 
 async def online(case: Onboarding, errand: Errand, name: str) -> str:
@@ -247,18 +253,15 @@ async def counted(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
 
 async def _server(case: Onboarding, errand: Errand, name: str) -> Server:
     async with errand.kit.store.view() as unit:
-        servers = await unit.servers.of(case.customer)
-    server = next((each for each in servers if each.name == name), None)
-    if server is None:
-        raise Permanent(f"服务器「{name}」已不在登记中：请用 /server list 核对")
+        server = await listed(case, name, unit)
+        twins = await unit.servers.sharing(case.customer, server.hostname)
     if not server.hostname:
         raise Permanent(f"还不知道「{name}」的主机名：请先完成「检查服务器连通性」")
     if not _PLAIN.fullmatch(server.hostname) or server.hostname.startswith("-"):
         raise Permanent(f"「{name}」的主机名含有特殊字符：请用 hostnamectl 改名后重新检查")
-    twins = [s.name for s in servers if s.hostname == server.hostname and s.name != name]
-    if twins:
+    if others := [twin.name for twin in twins if twin.name != name]:
         raise Permanent(
-            f"主机名 {server.hostname} 与「{'、'.join(twins)}」相同，监控分不清它们："
+            f"主机名 {server.hostname} 与「{'、'.join(others)}」相同，监控分不清它们："
             "请用 hostnamectl 改名后重新检查"
         )
     return server
@@ -301,9 +304,12 @@ async def _token(errand: Errand, server: Server, watch: Monitor) -> int:
         if known := await look():
             return known
         token = await watch.create_agent_token(name)
-        async with kit.store.unit() as unit:
+
+        async def keep(unit: Unit) -> None:
             await unit.vault.put(secret_name(server), token.secret)
             await unit.servers.save(replace(await _now(server, unit), agent_token=token.id))
+
+        await kit.store.write(keep)
         return token.id
 
     number: int = await errand.once("token", do, look)
@@ -312,8 +318,8 @@ async def _token(errand: Errand, server: Server, watch: Monitor) -> int:
 
 async def _now(server: Server, unit: Unit) -> Server:
     """Return the server's row as it is in this transaction."""
-    servers = await unit.servers.of(server.customer)
-    return next((each for each in servers if each.id == server.id), server)
+    now = await unit.servers.named(server.customer, server.name)
+    return now if now and now.id == server.id else server
 
 
 async def _installed(errand: Errand, server: Server, url: str, archive: bytes) -> None:
@@ -330,11 +336,17 @@ async def _installed(errand: Errand, server: Server, url: str, archive: bytes) -
         raise Permanent("监控地址含有引号或空白，安装程序不接受：请更正实例地址")
 
     async def look() -> str | None:
+        until = kit.clock.now() + timedelta(seconds=INSTALLING)
         async with kit.servers.shell(login) as shell:
-            seen = (await shell.run(look_command(url, generation), root=True)).out.strip()
-        if seen == "running":
-            raise Transient(f"「{server.name}」上一次安装仍在进行：请稍后重试", fault=Fault.DROPPED)
-        return server.hostname if seen == "there" else None
+            while True:
+                seen = (await shell.run(look_command(url, generation), root=True)).out.strip()
+                if seen != "running":
+                    return server.hostname if seen == "there" else None
+                if kit.clock.now() >= until:
+                    break
+                # Whoever began it is dead, and it is not: its end is waited for as his would be.
+                await kit.clock.sleep(FIRST_POLL)
+        raise Transient(f"「{server.name}」上一次安装仍在进行：请稍后重试", fault=Fault.DROPPED)
 
     async def do() -> str:
         async with kit.servers.shell(login) as shell:

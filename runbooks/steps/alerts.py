@@ -28,13 +28,22 @@ from adapters.card import (
     Tone,
     dumps,
 )
-from adapters.port import Fault, InDoubt, Monitor, Permanent, Rule, Transient, UsageError
+from adapters.port import (
+    Fault,
+    InDoubt,
+    Monitor,
+    MonitorAlert,
+    Permanent,
+    Rule,
+    Transient,
+    UsageError,
+)
 from adapters.words import Chat, Secret
 from runbooks.book import Decision, Ruling
 from runbooks.case import Contact, Onboarding
 from runbooks.kit import CHINA, Errand
 from runbooks.press import action
-from runbooks.rules import TierRule, rules_of
+from runbooks.rules import OURS, TEST, TierRule, rules_of
 from runbooks.steps.monitor import monitor
 from runbooks.walk import STALE
 from storage.hooks import SeenAlert
@@ -44,10 +53,6 @@ from storage.store import Unit
 SOURCE = "vigilops"
 CHANNEL = "Vigilbot"
 """Name of our channel in the monitor."""
-OURS = "Vigilbot "
-"""What the names of our rules begin with."""
-TEST = "Vigilbot 测试 "
-"""What the names of the rules that only test begin with."""
 
 PATIENCE = 180.0
 """Seconds until a test alert must have come: the monitor evaluates once a minute."""
@@ -180,15 +185,15 @@ async def rules(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
 
 def _rules_proof(wanted: Sequence[TierRule], kept: Sequence[Rule], number: int) -> str:
     there = [rule.title for rule in wanted if rule.metric]
-    ours = [rule.title for rule in wanted if not rule.metric]
+    later = [rule.title for rule in wanted if not rule.metric]
     held = [rule.title for rule in wanted if rule.hold_seconds]
     parts = [
         f"{len(wanted)} 条规则，均只通知渠道 #{number}",
         f"VigilOps 执行 {len(there)} 条：{'、'.join(there)}",
         f"其中 {'、'.join(held)} 的「持续 5 分钟」由机器人计时",
     ]
-    if ours:
-        parts.append(f"由机器人执行 {len(ours)} 条：{'、'.join(ours)}")
+    if later:
+        parts.append(f"待后续启用 {len(later)} 条（目前无人监看）：{'、'.join(later)}")
     parts.append(f"VigilOps 共 {len(kept)} 条规则（含内置），已逐条回读")
     return "；".join(parts)
 
@@ -303,6 +308,9 @@ async def test_send(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
     began = kit.clock.now()
     found = await _arrived(case, errand, name, until=began)
     if found is None:
+        if await _fired(watch, name):
+            # It fired while nobody was here to hear it, and tells an alert only once.
+            await _silence_tests(watch)
         await watch.ensure_rule(
             Rule(name, "disk_percent", ">", 0.0, "info", channel_ids=(_channel_of(case),))
         )
@@ -355,7 +363,7 @@ def _title(name: str) -> str:
 
 async def _where_lost(watch: Monitor, name: str, errand: Errand) -> str:
     """Say that the monitor fired and only the webhook was lost; empty when it did not fire."""
-    fired = [row for row in await watch.alerts("firing") if row.title.startswith(_title(name))]
+    fired = await _fired(watch, name)
     if not fired:
         return ""
     first = min(fired, key=lambda row: row.id)
@@ -365,6 +373,11 @@ async def _where_lost(watch: Monitor, name: str, errand: Errand) -> str:
         f"{PATIENCE:.0f} 秒内没有到达机器人：请确认 VigilOps 能访问 "
         f"{errand.kit.house.public_url}，并重做「告警渠道」一步"
     )
+
+
+async def _fired(watch: Monitor, name: str) -> list[MonitorAlert]:
+    """Return the rule's alerts that are firing."""
+    return [row for row in await watch.alerts("firing") if row.title.startswith(_title(name))]
 
 
 async def _silence_tests(watch: Monitor) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import shlex
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
-from adapters.port import Fault, Login, Permanent, Ran, Shell, UsageError
+from adapters.port import Fault, Login, Permanent, Ran, Shell, Transient, UsageError
 from adapters.words import Secret
 from runbooks.case import Onboarding, Way
 from runbooks.compose import SECRETS, Instance, files, packed
-from runbooks.kit import Errand
+from runbooks.kit import Errand, House
+from runbooks.steps import upstream
 from runbooks.steps.servers import login_to
 from storage.records import PortBlock
 
@@ -21,6 +23,9 @@ OWN = PortBlock("", 0, backend=8001, frontend=3001, postgres=5433, redis=6380)
 
 PULLING = 900.0
 """Seconds: images come over the customer's line."""
+
+SCRIPTED = 1800.0
+"""Seconds: the upstream's script may install Docker first."""
 
 PARTS = 4
 _SHOWN = 200
@@ -77,12 +82,15 @@ async def up(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
     if not is_ours(case):
         return await _standing(case)
     at = await place(case, errand)
-    made = await _made(case, errand)
-    archive = packed(files(at.instance, made, errand.kit.house.compose))
+    made, house = await _made(case, errand), errand.kit.house
+    laid = files(at.instance, made, house.compose, house.images)
     async with errand.kit.servers.shell(at.login) as shell:
+        if scripted(case, house):
+            theirs = await _by_script(shell, at, case, house)
+            laid = upstream.merged(laid, theirs, house.generation)
         version = await shell.run("docker compose version --short", root=True)
         checked(version, f"{at.login.host} 上没有 docker compose v2，请先安装 Docker")
-        await lay(shell, at.instance, archive)
+        await lay(shell, at.instance, packed(laid))
         command = f"{at.instance.compose} up -d --remove-orphans"
         ran = await shell.run(command, root=True, timeout=PULLING)
         checked(ran, "启动监控实例失败", *made.values())
@@ -99,6 +107,39 @@ async def up(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
     console = _domain(case.domain) or f"http://{host}:{instance.frontend}"
     proof = f"{instance.project}（{instance.directory}）：{running} 个容器在运行，接口 {url}"
     return replace(case, url=url, console=console), proof
+
+
+def scripted(case: Onboarding, house: House) -> bool:
+    """Is the instance put up by the upstream's own script?"""
+    return case.way is Way.CUSTOMER and house.deploy_script is not None
+
+
+async def _by_script(shell: Shell, at: Place, case: Onboarding, house: House) -> str:
+    """Have the upstream's script put the instance up, and return the .env that it wrote.
+
+    Its exit code is not believed: what it wrote counts, and health is asked for by the next line.
+    """
+    known = (await shell.run(upstream.reading(at.instance), root=True)).out
+    if upstream.mended(known):
+        return known
+    assert house.deploy_script is not None
+    script = await asyncio.to_thread(house.deploy_script.read_bytes)
+    where = at.login.host
+    checked(await shell.run(upstream.laying(), stdin=script, root=True), "写入部署脚本失败")
+    ran = await shell.run(
+        upstream.calling(at.instance, case.domain, house.ai_model, house.ai_url),
+        stdin=f"{house.ai_key.reveal()}\n".encode(),
+        root=True,
+        timeout=SCRIPTED,
+    )
+    if ran.exit == upstream.RUNNING:
+        raise Transient(f"{where} 上的部署脚本还在运行：等它结束后重试", fault=Fault.COMMAND)
+    wrote = await shell.run(upstream.reading(at.instance), root=True)
+    if not upstream.pairs(wrote.out):
+        hidden = (house.ai_key,) if house.ai_key else ()
+        # Its stdout is not shown: it prints a password there.
+        raise failed(ran, "部署脚本没有写出 .env", *hidden)
+    return wrote.out
 
 
 async def place(case: Onboarding, errand: Errand) -> Place:
@@ -136,11 +177,16 @@ def checked(ran: Ran, what: str, *hidden: Secret) -> Ran:
     """Return what ran; Permanent with its last words when it failed, without the `hidden` ones."""
     if ran.exit == 0:
         return ran
+    raise failed(ran, what, *hidden)
+
+
+def failed(ran: Ran, what: str, *hidden: Secret) -> Permanent:
+    """Return what is to be said of a command that did not do its work."""
     said = ran.err
     for secret in hidden:
         said = said.replace(secret.reveal(), "***")
     full = "no space left" in said.lower()
-    raise Permanent(
+    return Permanent(
         f"{what}（退出码 {ran.exit}）：{' '.join(said.split())[-_SHOWN:]}",
         fault=Fault.DISK if full else Fault.COMMAND,
     )
@@ -170,6 +216,8 @@ async def _project(case: Onboarding, errand: Errand) -> str:
     async with errand.kit.store.view() as unit:
         customer = await unit.customers.get(case.customer)
     assert customer is not None
+    if scripted(case, errand.kit.house):
+        return errand.kit.house.generation  # as docker calls what the script starts, by its folder
     return f"vigilops-{customer.slug}"
 
 

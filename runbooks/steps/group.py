@@ -7,6 +7,7 @@ from dataclasses import replace
 from adapters.port import InDoubt, Permanent
 from adapters.words import Chat, Role
 from runbooks.case import Onboarding
+from runbooks.credentials import offer
 from runbooks.kit import Errand
 
 
@@ -46,4 +47,7 @@ async def make(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
     chat = Chat(platform.name, await errand.once("group", do, look), title)
     async with kit.store.unit() as unit:
         await unit.customers.bind(case.customer, chat)
+        customer = await unit.customers.get(case.customer)
+        assert customer is not None
+        await offer(customer, chat, kit.clock.now(), unit)
     return replace(case, group=chat), f"群「{title}」"

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 
 from adapters.card import Card, Checklist, Fields, Item, Mark, Style, Text, Tone, dumps
-from adapters.port import Paper, Permanent
+from adapters.port import Account, Paper, Permanent
 from adapters.words import Chat, Secret
 from runbooks import evidence as proofs
 from runbooks.case import Contact, Onboarding
@@ -123,16 +123,45 @@ async def account(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
     watch = await monitor(case, errand)
     password = await _password(name, errand)
     await watch.create_user(email, f"{case.company} 管理员", ROLE, password)
-    subject = {"customer": case.customer, "url": _address(case), "email": email, "secret": name}
     told = await tickets.tell(
         errand,
         "account",
         "handover",
-        json.dumps(subject, ensure_ascii=False),
+        _subject(case, email),
         run.started_by,
         case.contacts[0].name,
     )
     return case, f"账号已建立（只读），{told}"
+
+
+async def reset(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
+    """Give the customer's account a new password, and prove by a sign-in that it is the one."""
+    kit = errand.kit
+    async with kit.store.view() as unit:
+        customer, _ = await _home(case, unit)
+    email = login_name(case, customer, kit.house)
+    new = f"{password_name(case)}:{errand.run}"
+    password = await _password(new, errand)
+    await (await monitor(case, errand)).set_password(email, password)
+    # The customer's own session ends with it, as with any new password.
+    await kit.monitors.at(case.url, Account(email, password)).me()
+    async with kit.store.unit() as unit:
+        await unit.vault.put(password_name(case), password)
+        await unit.vault.drop(new)
+    return case, f"{email} 的密码已重设，并已登录核对"
+
+
+async def link(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
+    """Hand the account over by a new one-time link; an unopened one stops to work."""
+    kit = errand.kit
+    async with kit.store.view() as unit:
+        customer, _ = await _home(case, unit)
+        run = await unit.runs.get(errand.run)
+    assert run is not None
+    subject = _subject(case, login_name(case, customer, kit.house))
+    name = case.contacts[0].name
+    told = await tickets.tell(errand, "account", "handover", subject, run.started_by, name)
+    return case, told
 
 
 async def service(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
@@ -189,6 +218,13 @@ def login_name(case: Onboarding, customer: Customer, house: House) -> str:
 def password_name(case: Onboarding) -> str:
     """Return the name under which the vault has the account's password until it is handed over."""
     return f"customer:{case.customer}:login"
+
+
+def _subject(case: Onboarding, email: str) -> str:
+    """Return what a handover's link is for: the same for the same account, so that one is open."""
+    name = password_name(case)
+    subject = {"customer": case.customer, "url": _address(case), "email": email, "secret": name}
+    return json.dumps(subject, ensure_ascii=False)
 
 
 async def _password(name: str, errand: Errand) -> Secret:

@@ -16,7 +16,7 @@ from runbooks.compose import KEEP_DAYS, PUBLIC, Instance
 from runbooks.kit import Errand
 from runbooks.steps.deploy import checked, is_ours, place
 from runbooks.steps.monitor import monitor, password_name
-from runbooks.steps.servers import login_to
+from runbooks.steps.servers import listed, login_to
 
 ACCOUNT_NAME = "Vigilbot"
 DUMPING = 600.0
@@ -37,8 +37,7 @@ async def reach(case: Onboarding, errand: Errand, name: str) -> str:
     """Ask for the instance's health from a server: its agent will take the same way."""
     kit = errand.kit
     async with kit.store.view() as unit:
-        server = next(s for s in await unit.servers.of(case.customer) if s.name == name)
-        login = await login_to(server, unit)
+        login = await login_to(await listed(case, name, unit), unit)
     async with kit.servers.shell(login) as shell:
         ran = await shell.run(f"curl -fsS -m 10 -o /dev/null {shlex.quote(case.url + '/health')}")
     if ran.exit == _NO_CURL:
@@ -59,7 +58,10 @@ async def admin(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
     how = "已有账号"
     if is_ours(case):
         how = "可以登录"
-        if not await at.register_admin():
+        if await at.register_admin():
+            # Where a killed process has written it into the database, it can be signed in to now.
+            await errand.settle("insert", how)
+        else:
             how = await errand.once(
                 "insert", lambda: _inserted(case, errand), lambda: _seen(at, account)
             )

@@ -53,6 +53,14 @@ def names(case: Onboarding) -> tuple[str, ...]:
     return case.servers
 
 
+async def listed(case: Onboarding, name: str, unit: Unit) -> Server:
+    """Return one server of a line's customer; Permanent when it was removed meanwhile."""
+    server = await unit.servers.named(case.customer, name)
+    if server is None:
+        raise Permanent(f"服务器「{name}」已不在登记中：请用 /server list 核对")
+    return server
+
+
 def read(output: str) -> Found:
     """Return what the figures' command printed; Permanent when it is something else."""
     lines = output.splitlines()
@@ -90,12 +98,12 @@ async def probe(case: Onboarding, errand: Errand, name: str) -> str:
     """Log in, look, pin the host key, and keep what was found."""
     kit = errand.kit
     async with kit.store.view() as unit:
-        server = next(s for s in await unit.servers.of(case.customer) if s.name == name)
+        server = await listed(case, name, unit)
         login = await login_to(server, unit)
     async with kit.servers.shell(login) as shell:
-        seen = await shell.run(PROBE)
-        if seen.exit:
-            raise Permanent(f"基本检查失败：{seen.err.strip()[:200]}", fault=Fault.COMMAND)
+        ran = await shell.run(PROBE)
+        if ran.exit:
+            raise Permanent(f"基本检查失败：{ran.err.strip()[:200]}", fault=Fault.COMMAND)
         found = read((await shell.run(FIGURES)).out)
         skew = abs(found.clock - kit.clock.now().timestamp())
         await shell.run("true", root=True)
@@ -107,8 +115,8 @@ async def probe(case: Onboarding, errand: Errand, name: str) -> str:
         )
     if skew > MOST_SKEW:
         raise Permanent(f"时钟相差 {skew:.0f} 秒：请启用 NTP 对时后重试", fault=Fault.CLOCK)
-    async with kit.store.unit() as unit:
-        await unit.servers.save(replace(server, host_key=host_key, hostname=found.hostname))
+    pinned = replace(server, host_key=host_key, hostname=found.hostname)
+    await kit.store.write(lambda unit: unit.servers.save(pinned))
     facts = f"{found.hostname}，{found.cpu} 核 / {found.memory_gb:.1f} GB / {found.disk_gb:.0f} GB"
     return "；".join((facts, *differences(server, found)))
 
@@ -152,12 +160,12 @@ def login_of(
 ) -> Login:
     """Return how to get onto a server, through its bastion where it has one.
 
-    The bastion takes its own password, else the customer's key, else the server's password: what
-    opens one machine is not shown to another without need.
+    The bastion takes its own password, or the server's, which is tried after the customer's key:
+    what opens one machine is not shown to another without need.
     """
     via = bastion_of(server)
     if via:
-        via = replace(via, password=bastion or (NOTHING if key else password), key=key)
+        via = replace(via, password=bastion or password, key=key)
     return Login(
         server.host,
         server.port,

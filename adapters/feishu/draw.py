@@ -1,0 +1,248 @@
+"""The neutral card as Feishu's card JSON 2.0, where an unknown property is an error.
+
+Source: open.feishu.cn, card JSON 2.0 structure and components. People's words go into `plain_text`
+alone, which Feishu does not interpret; only CODE is Markdown, and there the fence is guarded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from adapters.card import (
+    Button,
+    Buttons,
+    Card,
+    Checklist,
+    Entry,
+    Fields,
+    Form,
+    Input,
+    Progress,
+    Style,
+    Table,
+    Text,
+    Tone,
+    plain,
+)
+from adapters.port import Fault, Permanent
+
+MAX_BYTES = 30_000
+MAX_TAGS = 200
+"""Elements and components of one card together (card JSON 2.0 structure)."""
+
+MAX_TABLES = 5
+MAX_INPUT = 1000
+"""Characters that an input takes at most (input component)."""
+
+PAGE = 10
+"""Rows of a table on one page, the most that Feishu takes."""
+
+MANY_LINES = 6
+
+TEMPLATES = {
+    Tone.NEUTRAL: "grey",
+    Tone.WORKING: "blue",
+    Tone.GOOD: "green",
+    Tone.WARNING: "orange",
+    Tone.BAD: "red",
+}
+
+_BUTTON = {Style.PRIMARY: "primary", Style.DANGER: "danger"}
+
+Json = dict[str, Any]
+
+
+def content(card: Card) -> str:
+    """Return the card as the `content` of a message; Permanent when it is beyond Feishu's limits.
+
+    Half a character, which JSON cannot carry, becomes a "?".
+    """
+    drawn = draw(card)
+    text = compact(drawn)
+    if len(text.encode()) > MAX_BYTES:
+        raise Permanent("卡片太大：飞书最多 30 KB", fault=Fault.REFUSED)
+    if tags(drawn) > MAX_TAGS:
+        raise Permanent(f"卡片内容太多：飞书最多 {MAX_TAGS} 个组件", fault=Fault.REFUSED)
+    return text
+
+
+def compact(value: object) -> str:
+    """Return the value as JSON with no half characters in it."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.encode(errors="replace").decode()
+
+
+def tags(value: object) -> int:
+    """Count what Feishu counts: everything that has a `tag`."""
+    if isinstance(value, Mapping):
+        return ("tag" in value) + sum(tags(inner) for inner in value.values())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return sum(tags(inner) for inner in value)
+    return 0
+
+
+def draw(card: Card) -> Json:
+    """Return the card as card JSON 2.0."""
+    elements: list[Json] = []
+    tables = forms = 0
+    for block in card.blocks:
+        match block:
+            case Table() if tables < MAX_TABLES:
+                tables += 1
+                elements.append(_table(block))
+            case Form():
+                elements.append(_form(block, forms))
+                forms += 1
+            case Buttons(buttons) if buttons:
+                elements.append(_row([_button(button) for button in buttons]))
+            case Buttons():
+                continue
+            case Text():
+                elements.extend(_paragraph(block))
+            case Table() | Fields() | Progress() | Checklist():
+                elements.extend(_lines(block))
+    return {
+        "schema": "2.0",
+        "config": {"update_multi": True, "width_mode": "fill"},
+        "header": {"title": _words(card.title or " "), "template": TEMPLATES[card.tone]},
+        "body": {"elements": elements},
+    }
+
+
+def _words(text: str) -> Json:
+    return {"tag": "plain_text", "content": text}
+
+
+def _div(text: str, **look: str) -> Json:
+    return {"tag": "div", "text": {**_words(text), **look}}
+
+
+def _paragraph(block: Text) -> list[Json]:
+    if not block.text:
+        return []
+    match block.style:
+        case Style.CODE:
+            # A zero-width space keeps the text's own fence from closing ours.
+            guarded = block.text.replace("```", "`\u200b``")
+            return [{"tag": "markdown", "content": f"```\n{guarded}\n```"}]
+        case Style.STRONG:
+            return [_div(block.text, text_size="heading")]
+        case Style.QUIET:
+            return [_div(block.text, text_size="notation", text_color="grey")]
+        case _:
+            return [_div(block.text)]
+
+
+def _lines(block: Table | Fields | Progress | Checklist) -> list[Json]:
+    """Draw as lines what Feishu has no component for (or, of tables, no more room)."""
+    text = plain(Card("", blocks=(block,))).partition("\n")[2]
+    return [_div(text)] if text else []
+
+
+def _table(block: Table) -> Json:
+    keys = [f"c{number}" for number in range(len(block.columns))]
+    return {
+        "tag": "table",
+        "page_size": PAGE,
+        "row_height": "auto",
+        "columns": [
+            {"name": key, "display_name": title, "data_type": "text"}
+            for key, title in zip(keys, block.columns, strict=True)
+        ],
+        "rows": [dict(zip(keys, row, strict=True)) for row in block.rows],
+    }
+
+
+def _row(buttons: list[Json]) -> Json:
+    return {
+        "tag": "column_set",
+        "flex_mode": "flow",
+        "columns": [{"tag": "column", "width": "auto", "elements": [one]} for one in buttons],
+    }
+
+
+def _button(button: Button) -> Json:
+    drawn: Json = {
+        "tag": "button",
+        "text": _words(button.label),
+        "type": _BUTTON.get(button.style, "default"),
+    }
+    if button.url:
+        drawn["behaviors"] = [{"type": "open_url", "default_url": button.url}]
+        return drawn
+    drawn["behaviors"] = [{"type": "callback", "value": {"action": button.action}}]
+    if button.confirm:
+        drawn["confirm"] = {"title": _words(button.label), "text": _words(button.confirm)}
+    return drawn
+
+
+def _form(form: Form, number: int) -> Json:
+    elements = [drawn for one in form.inputs for drawn in _input(one, number)]
+    numbers = {one.name: one.label for one in form.inputs if one.entry is Entry.NUMBER}
+    files = {one.name: one.label for one in form.inputs if one.entry is Entry.FILE}
+    # What Feishu's client cannot check or take rides along in the button, and is judged by `wire`.
+    value: Json = {"action": form.action, "form": number}
+    value["inputs"] = [one.name for one in form.inputs if one.entry is not Entry.FILE]
+    value |= {"numbers": numbers} if numbers else {}
+    value |= {"files": files} if files else {}
+    elements.append(
+        {
+            "tag": "button",
+            "name": f"submit_{number}",
+            "text": _words(form.submit),
+            "type": "primary",
+            "form_action_type": "submit",
+            "behaviors": [{"type": "callback", "value": value}],
+        }
+    )
+    return {"tag": "form", "name": f"form_{number}", "elements": elements}
+
+
+def field(name: str, number: int) -> str:
+    """Return an input's name, which must be unique in the whole card."""
+    return f"f{number}_{name}"
+
+
+def _input(one: Input, number: int) -> list[Json]:
+    named: Json = {"name": field(one.name, number), "required": one.required, "width": "fill"}
+    match one.entry:
+        case Entry.FILE:
+            must = "（必需）" if one.required else ""
+            hint = f"📎 {one.label}{must}：请先把文件发到本聊天，再点“提交”"
+            return [_div(f"{hint}\n{one.hint}" if one.hint else hint)]
+        case Entry.CHOICE | Entry.CHOICES:
+            return [_div(one.label), {**_choice(one), **named}]
+        case _:
+            return [{**_entry(one), **named}]
+
+
+def _choice(one: Input) -> Json:
+    drawn: Json = {
+        "placeholder": _words(one.hint or "请选择"),
+        "options": [{"text": _words(label), "value": value} for value, label in one.options],
+    }
+    if one.entry is Entry.CHOICES:
+        drawn["tag"] = "multi_select_static"
+        drawn |= {"selected_values": one.value.split(",")} if one.value else {}
+        return drawn
+    drawn["tag"] = "select_static"
+    drawn |= {"initial_option": one.value} if one.value else {}
+    return drawn
+
+
+def _entry(one: Input) -> Json:
+    drawn: Json = {
+        "tag": "input",
+        "label": _words(one.label),
+        "placeholder": _words((one.hint or "请输入")[:100]),
+        "max_length": MAX_INPUT,
+    }
+    if one.entry is Entry.TEXT:
+        drawn |= {"input_type": "multiline_text", "rows": MANY_LINES}
+    if one.entry is Entry.SECRET:
+        return drawn | {"input_type": "password"}
+    if one.value:
+        drawn["default_value"] = one.value
+    return drawn

@@ -1,0 +1,212 @@
+"""The "for five minutes" of the rules: what the monitor says goes in, what the group is told comes out.
+
+Pure. VigilOps repeats itself, drops alerts and keeps durations badly (`facts/vigilops.md`, section
+6), so its rules have none, and an alert counts here once it has lasted. Only which alerts have
+begun and which have ended is remembered: so neither the order nor a repeat of deliveries matters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from runbooks.rules import OURS, RULES, TEST, TierRule
+from storage.records import Firing, HeldAlert
+
+BUILT_IN: Mapping[str, str] = {
+    "CPU 使用率过高": "cpu_percent",
+    "内存使用率过高": "memory_percent",
+    "磁盘使用率过高": "disk_percent",
+    "服务不可用": "service_down",
+}
+"""The monitor's own rules that watch what ours watch, by their names there. 主机离线 has no like."""
+
+REMEMBERED = 20
+"""Ended alerts of one rule and host that are known again when they are told late."""
+
+LONGEST = 200
+"""Characters of each half of a fingerprint: PostgreSQL's keys have an end, and so has a host's name."""
+
+SEVERITIES = ("", "info", "warning", "critical")
+"""From the least; what the monitor lets through beside them counts as the least."""
+
+SETTLE = timedelta(seconds=15)
+"""From a webhook to when the monitor's list must show its alert: it posts before it commits."""
+
+VERIFIED = "已向监控核实"
+UNVERIFIED = "未能核实：监控当时连不上"
+DROPPED = "到期时监控里已不在触发，未通知"
+
+_READING = re.compile(r"[a-z_0-9]+ = (-?[0-9.]+) \S+ (-?[0-9.]+)")
+
+
+class Kind(StrEnum):
+    """What is said of an alert."""
+
+    FIRING = "firing"
+    """It fires, or still does."""
+    RECOVERED = "recovered"
+    """It has ended, by the monitor's notice: nothing opens it again."""
+    GONE = "gone"
+    """The monitor's list does not show it firing: believed until it is said to fire again."""
+
+
+class Found(StrEnum):
+    """How an alert came to be known."""
+
+    HOOK = "hook"
+    POLL = "poll"
+
+
+class Say(StrEnum):
+    """What the customer's group is told."""
+
+    NOTHING = "nothing"
+    RECOVERED = "recovered"
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One word about one alert of the monitor, at the instant `at` of our clock."""
+
+    kind: Kind
+    episode: str
+    fired_at: datetime
+    at: datetime
+    title: str
+    message: str = ""
+    severity: str = ""
+    found: Found = Found.HOOK
+
+
+def episode_of(number: int, fired_at: datetime) -> str:
+    """Return an alert's name: with the instant, since a monitor set up anew counts from 1 again."""
+    return f"{number}@{fired_at.isoformat()}"
+
+
+def told_elsewhere(title: str) -> bool:
+    """Is it an alert of a rule that only tests? It has a card of its own."""
+    return title.startswith(TEST)
+
+
+def fingerprint(title: str) -> tuple[str, str]:
+    """Return what an alert is about: the rule and the host.
+
+    Our rules and the built-in ones that watch the same are one rule, by its key in the tables; of
+    another the name is kept. An alert's title is "RULE - HOST".
+    """
+    name, dash, host = title.rpartition(" - ")
+    if not dash:
+        name, host = title, ""
+    rule = _tier_rule(name)
+    return (rule.key if rule else name[:LONGEST]), host[:LONGEST]
+
+
+def hold_of(rule: str) -> timedelta:
+    """Return how long an alert of a rule (as in a fingerprint) must last before it counts."""
+    return timedelta(seconds=next((r.hold_seconds for r in RULES if r.key == rule), 0))
+
+
+def title_of(rule: str) -> str:
+    """Return how a rule (as in a fingerprint) is called on a card."""
+    return next((r.title for r in RULES if r.key == rule), rule.removeprefix(OURS))
+
+
+def reading(message: str) -> tuple[str, str]:
+    """Return the figure and the threshold that a message names; empty texts when it names none."""
+    found = _READING.match(message)
+    return (found[1], found[2]) if found else ("", "")
+
+
+def since(held: HeldAlert) -> datetime | None:
+    """Return since when it has been firing without a gap; None when it is not."""
+    return min((each.fired_at for each in held.firing), default=None)
+
+
+def fold(held: HeldAlert, heard: Heard) -> tuple[HeldAlert, Say]:
+    """Return the state after one word about one of its alerts, and what the group is told of it.
+
+    When it must be announced is in `due`: the clock does that, since nobody says anything then.
+    """
+    others = tuple(each for each in held.firing if each.episode != heard.episode)
+    if heard.kind is Kind.FIRING:
+        return _fires(held, others, heard), Say.NOTHING
+    ended = held.ended
+    if heard.kind is Kind.RECOVERED and heard.episode not in ended:
+        ended = (*ended, heard.episode)[-REMEMBERED:]
+    return _ends(replace(held, firing=others, ended=ended))
+
+
+def judge(held: HeldAlert, shown: frozenset[str] | None, now: datetime) -> tuple[HeldAlert, bool]:
+    """Return the state of what is due, and whether the group is to be told of it now.
+
+    `shown` is what the monitor's list shows firing; None when it cannot be asked: then it is
+    better to be told in vain. What the list does not show after SETTLE never was, or has ended.
+    """
+    if shown is None:
+        return _announced(held, now, UNVERIFIED), True
+    firing = tuple(
+        each for each in held.firing if each.episode in shown or now - each.seen_at < SETTLE
+    )
+    kept = replace(held, firing=firing)
+    if not firing:
+        return replace(kept, due=None, note=DROPPED), False
+    # Without the oldest, the rest may not have lasted yet.
+    kept = replace(kept, due=_due(kept))
+    sure = any(each.episode in shown for each in firing)
+    if not sure or kept.due is None or kept.due > now:
+        return kept, False
+    return _announced(kept, now, VERIFIED), True
+
+
+def _announced(held: HeldAlert, at: datetime, note: str) -> HeldAlert:
+    return replace(held, due=None, announced_at=at, note=note)
+
+
+def _fires(held: HeldAlert, others: tuple[Firing, ...], heard: Heard) -> HeldAlert:
+    if heard.episode in held.ended:
+        return held
+    known = next((each for each in held.firing if each.episode == heard.episode), None)
+    # A monitor whose clock is ahead must not put an alert off.
+    one = known or Firing(heard.episode, min(heard.fired_at, heard.at), heard.at)
+    begins = not held.firing
+    worst = "" if begins else held.severity
+    firing = tuple(sorted((*others, one), key=lambda each: (each.fired_at, each.episode)))
+    after = replace(
+        held,
+        firing=firing,
+        title=heard.title,
+        message=heard.message,
+        severity=max(worst, heard.severity, key=_rank),
+        # A poll may see it while its webhook is on the way.
+        found=heard.found if begins or heard.found is Found.HOOK else held.found,
+        note="" if begins else held.note,
+    )
+    return replace(after, due=_due(after))
+
+
+def _ends(held: HeldAlert) -> tuple[HeldAlert, Say]:
+    if held.firing:
+        return replace(held, due=_due(held)), Say.NOTHING
+    after = replace(held, due=None, announced_at=None, analyse=False)
+    return after, Say.RECOVERED if held.announced_at else Say.NOTHING
+
+
+def _due(held: HeldAlert) -> datetime | None:
+    begun = since(held)
+    return None if begun is None or held.announced_at else begun + hold_of(held.rule)
+
+
+def _rank(severity: str) -> int:
+    return SEVERITIES.index(severity) if severity in SEVERITIES else 0
+
+
+def _tier_rule(name: str) -> TierRule | None:
+    metric = BUILT_IN.get(name)
+    for rule in RULES:
+        if rule.metric and (name == f"{OURS}{rule.title}" or rule.metric == metric):
+            return rule
+    return None
