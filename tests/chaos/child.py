@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.card import Card, dumps, say
 from adapters.port import InDoubt
@@ -70,9 +71,10 @@ class MortalStore(Store):
         self._fate = fate
 
     @asynccontextmanager
-    async def unit(self) -> AsyncIterator[Unit]:
-        async with super().unit() as unit:
-            yield unit
+    async def _begin(self) -> AsyncIterator[AsyncConnection]:
+        # Units and the commits that many share: both begin here.
+        async with super()._begin() as connection:
+            yield connection
             self._fate.instant()
         self._fate.instant()
 

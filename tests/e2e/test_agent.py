@@ -366,6 +366,64 @@ async def test_killed_between_the_installation_and_its_record(scene: Scene) -> N
     assert len(scene.way.made) == 3
 
 
+async def test_killed_after_the_installation_and_back_when_it_reports(scene: Scene) -> None:
+    """The ledger learns that the deed was done, and the proof says who installed it."""
+    await scene.begin()
+    scene.kit = replace(scene.kit, servers=cast("Any", Dying(SshServers())))
+    with pytest.raises(Killed):
+        await scene.walk()
+    watch = scene.way.at(scene.case.url, Account(scene.kit.house.account, PASSWORD))
+    name = scene.hosts[0].spec.hostname
+    errand = Errand(scene.kit, "r1", "agent")
+    while not agent.reporting(await agent.hosts_of(watch, errand), name, scene.clock.now()):
+        await scene.clock.sleep(0.05)
+    done = await scene.walk()
+    assert done.status is RunStatus.DONE, done.note
+    async with scene.store.view() as unit:
+        assert await unit.effects.in_doubt("r1") == []
+    assert "已安装" in (await scene.found("agent"))[scene.hosts[0].spec.name].note
+    assert [len(host.installs) for host in scene.hosts] == [1, 1, 1]
+
+
+SLOW = b"""until [ -e "$VIGIL_HOST_ROOT/go" ]; do sleep 0.05; done
+exec sh "$(dirname "$0")/real.sh" "$@"
+"""
+
+
+def slow_bundle(path: Path) -> Path:
+    """Pack an installer that waits on its host until somebody lets it go."""
+    with tarfile.open(path, "w:gz") as made:
+        made.add(AGENT_BUNDLE / "agent", "agent")
+        made.add(AGENT_BUNDLE / agent.SCRIPT, "scripts/real.sh")
+        member = tarfile.TarInfo(agent.SCRIPT)
+        member.size = len(SLOW)
+        made.addfile(member, io.BytesIO(SLOW))
+    return path
+
+
+async def test_killed_while_the_installer_runs(scene: Scene) -> None:
+    """It goes on without us: whoever comes back waits for its end and asks nobody."""
+    await scene.begin()
+    bundle = slow_bundle(scene.database.with_name("slow.tar.gz"))
+    scene.kit = replace(scene.kit, house=replace(scene.kit.house, bundle=bundle))
+    first, *others = scene.hosts
+    for host in others:
+        (host.root / "go").touch()
+    walk = asyncio.create_task(scene.walk())
+    while not list(first.root.rglob(f"{agent.FOLDER}/pid")) and not walk.done():
+        await asyncio.wait({walk}, timeout=0.05)
+    walk.cancel()
+    await asyncio.wait({walk})
+    again = asyncio.create_task(scene.walk())
+    # A second look is one whose first has seen it run.
+    while sum("echo running" in command for command in first.commands) < 2 and not again.done():
+        await asyncio.wait({again}, timeout=0.05)
+    (first.root / "go").touch()
+    done = await again
+    assert done.status is RunStatus.DONE, done.note
+    assert [len(host.installs) for host in scene.hosts] == [1, 1, 1]
+
+
 async def test_hosts_in_flight_share_one_look(scene: Scene) -> None:
     """Fifty that ask at once cost the monitor one look."""
     kit, way = scene.kit, scene.way

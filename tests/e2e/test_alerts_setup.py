@@ -236,7 +236,8 @@ async def test_the_channel_is_the_only_one_and_on_every_rule(scene: Scene) -> No
         "渠道 #2「Vigilbot」是唯一启用的渠道，另有 1 个已停用；测试消息已到达"
     )
     assert proofs["rules"].startswith("11 条规则，均只通知渠道 #2；VigilOps 执行 4 条：CPU > 90%")
-    assert "由机器人执行 7 条：异常检测、慢查询、日志异常" in proofs["rules"]
+    assert "待后续启用 7 条（目前无人监看）：异常检测、慢查询、日志异常" in proofs["rules"]
+    assert "其中 CPU > 90%、内存 > 85% 的「持续 5 分钟」由机器人计时" in proofs["rules"]
     assert len(RULES) == 11
 
 
@@ -421,6 +422,27 @@ async def test_what_a_killed_test_left_is_ended_by_the_next(scene: Scene) -> Non
     await scene.press(run, LI)
     tests = [r for r in scene.world.rows("rules") if r["name"].startswith("Vigilbot 测试")]
     assert [rule["is_enabled"] for rule in tests] == [False, False]
+
+
+async def test_an_alert_that_fired_while_we_were_dead_fires_again(scene: Scene) -> None:
+    """The monitor posts each alert once: a bot that comes back does not wait for that one."""
+    run = await scene.begin()
+    name, channel = "Vigilbot 测试 r1-1", walking.load(PHASE_4, run).channel
+    scene.world.add_rule(
+        {"name": name, "metric": "disk_percent", "severity": "info", "duration_seconds": 0}
+        | {"notification_channel_ids": [channel]}
+    )
+    async with scene.store.unit() as unit:
+        await unit.hooks.keep_only(run.customer, "vigilops", Secret("another"))
+    await scene.kit.clock.sleep(60)
+    assert [alert["title"] for alert in scene.world.rows("alerts")] == [f"{name} - web-01"]
+    async with scene.store.unit() as unit:
+        token = Secret(await scene.token())
+        await unit.hooks.add(run.customer, "vigilops", token, scene.kit.clock.now())
+    began = scene.kit.clock.now()
+    run = await scene.press(run, LI)
+    assert run.line == "test-received", run.note
+    assert scene.kit.clock.now() - began < timedelta(seconds=10)
 
 
 async def test_a_lost_answer_and_a_500_that_applied_make_nothing_twice(scene: Scene) -> None:

@@ -19,7 +19,8 @@ from adapters.words import Chat, Person, Role, Secret
 from bot.app import SystemClock, working
 from bot.demo.hosts import Hosts
 from runbooks.kit import Kit
-from storage.records import Member
+from storage.journal import journal_in
+from storage.records import Customer, Firing, HeldAlert, Member
 from storage.store import Store
 from storage.vault import Seal
 
@@ -43,7 +44,7 @@ async def at_work(folder: Path, key: Secret) -> AsyncIterator[WebChat]:
         kit = Kit(
             SystemClock(), store, {"web": web}, SshServers(), cast("Any", None), OfficeDocuments()
         )
-        async with working(kit, folder / "dbos.sqlite"):
+        async with working(kit, journal_in(folder / "dbos.sqlite")):
             yield web
 
 
@@ -62,6 +63,26 @@ async def shown(web: WebChat, person: Person, title: str, text: str) -> tuple[Ch
                 await news.wait()
     finally:
         stop()
+
+
+async def test_an_alert_that_is_due_is_told_by_the_clock(tmp_path: Path) -> None:
+    """Nobody does anything: what was taken in before the start is told after it."""
+    key, now = Seal.new_key(), SystemClock().now()
+    async with WebChat(tmp_path / "web.sqlite") as web:
+        group = await web.found("海蓝科技 监控交付", [LI], chat_id="g1")
+    async with Store(f"sqlite+aiosqlite:///{tmp_path / 'bot.sqlite'}", Seal(key)) as store:
+        await store.create()
+        async with store.unit() as unit:
+            customer = await unit.customers.add(Customer(0, "海蓝科技", "hailan", now, group))
+            firing = (Firing("1", now, now),)
+            title = "Vigilbot 磁盘 > 90% - web-01"
+            await unit.held.save(
+                HeldAlert(customer.id, "disk", "web-01", firing, (), now, None, title)
+            )
+    async with at_work(tmp_path, key) as web:
+        _, card = await shown(web, LI, group.title, "告警：磁盘 > 90% · web-01")
+    assert card.card is not None
+    assert "未能核实" in plain(card.card)
 
 
 async def test_an_onboarding_goes_on_after_a_restart(tmp_path: Path) -> None:

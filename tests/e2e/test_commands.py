@@ -377,7 +377,7 @@ async def test_a_tier_after_the_rules_says_that_they_are_to_be_made_again(house:
 
 
 async def test_a_bastion_is_opened_with_its_own_secret_first(store: Store, clock: Any) -> None:
-    """Its own password, else the customer's key, else the server's password."""
+    """Its own password, or the server's, tried after the customer's key."""
     async with store.unit() as unit:
         owner = await unit.customers.add(Customer(0, "海蓝", "hailan", clock.now()))
         server = await unit.servers.add(
@@ -390,7 +390,7 @@ async def test_a_bastion_is_opened_with_its_own_secret_first(store: Store, clock
         await unit.vault.put(f"customer:{owner.id}:ssh_key", Secret("the-key"))
         via = (await login_to(server, unit)).via
         assert via is not None
-        assert (via.password.reveal(), via.key.reveal()) == ("", "the-key")
+        assert (via.password.reveal(), via.key.reveal()) == ("of-the-server", "the-key")
         await unit.vault.put(bastion_password(owner.id, "10.9.9.9"), Secret("of-the-bastion"))
         login = await login_to(server, unit)
         six = replace(server, bastion="jump@[2001:db8::9]:2222")

@@ -30,6 +30,7 @@ from bot.play.session import chatted, played
 from bot.play.terminal import Descriptor, Terminal
 from runbooks.book import Runbook
 from runbooks.kit import Kit
+from storage.journal import journal_in
 from storage.records import Member
 from storage.store import Store
 from storage.vault import Seal
@@ -65,7 +66,7 @@ def starting(folder: Path) -> Start:
                 await unit.people.put(Member(ZHAO, Role.LEAD))
             monitors = cast("Any", None)  # no line of these scripts gets as far as the monitor
             kit = Kit(SystemClock(), store, {"web": web}, SshServers(), monitors, OfficeDocuments())
-            async with working(kit, folder / "dbos.sqlite"):
+            async with working(kit, journal_in(folder / "dbos.sqlite")):
                 yield AtWork(web, store, BOOKS)
 
     return start

@@ -294,6 +294,48 @@ async def test_an_edit_is_seen_in_place(site: Site) -> None:
         await expect(page.get_by_role("button", name="收到")).to_have_count(0)
 
 
+async def test_a_quiet_phase_is_folded_and_stays_as_its_reader_turned_it(site: Site) -> None:
+    """What is done takes one line; opened by a click it stays open when the card is edited."""
+    chat = await site.web.open_chat("折叠", [LI], key="fold")
+    lines = Checklist(
+        (
+            Item(Mark.DONE, "签约", "Day 0", level=0),
+            Item(Mark.DONE, "生成合同", "证据在此"),
+            Item(Mark.DOING, "部署", "Day 1", level=0),
+            Item(Mark.DOING, "启动实例"),
+        )
+    )
+    receipt = await site.web.send(chat, Card("接入", Tone.WORKING, (lines,)), key="fold")
+    async with site.page(LI, chat) as page:
+        await expect(page.get_by_text("启动实例")).to_be_visible()
+        await expect(page.get_by_text("证据在此")).to_be_hidden()
+        await expect(page.locator("summary").first).to_contain_text("1/1")
+        await page.get_by_text("签约", exact=True).click()
+        await expect(page.get_by_text("证据在此")).to_be_visible()
+        more = replace(lines, items=(*lines.items, Item(Mark.TODO, "检查健康")))
+        await site.web.edit(receipt, Card("接入", Tone.WORKING, (more,)))
+        await expect(page.get_by_text("检查健康")).to_be_visible()
+        await expect(page.get_by_text("证据在此")).to_be_visible()
+
+
+async def test_what_waits_for_somebody_is_in_sight(site: Site) -> None:
+    """A chat opens at the button of the card that waits, however much was said after it."""
+    chat = await site.web.open_chat("等人", [LI], key="sight")
+    gate = Buttons((Button("确认合同已签", "yes:1"),))
+    receipt = await site.web.send(chat, Card("接入", Tone.WARNING, (gate,)), key="sight")
+    for number in range(12):
+        await site.web.send(chat, say(f"第 {number} 条", "一\n二\n三"), key=f"sight-{number}")
+    async with site.page(LI, chat) as page:
+        last = page.locator(".vb-card-head", has_text="第 11 条")
+        await expect(page.get_by_role("button", name="确认合同已签")).to_be_in_viewport()
+        await expect(last).not_to_be_in_viewport()
+        await last.scroll_into_view_if_needed()
+        await page.get_by_role("button", name="去处理").click()
+        await expect(page.get_by_role("button", name="确认合同已签")).to_be_in_viewport()
+        await site.web.edit(receipt, Card("接入", Tone.GOOD, (Text("已确认"),)))
+        await expect(page.get_by_role("button", name="去处理")).to_be_hidden()
+
+
 async def test_the_person_is_switched(site: Site) -> None:
     """In the demo one page can be anybody; each sees their own chats alone."""
     chat = await site.web.open_chat("共同的群", [LI, WANG], key="who")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from adapters.port import UsageError
 from adapters.words import NOTHING, Secret
-from bot.build import engine_file, house_of, with_password
+from bot.build import house_of, with_password
 from bot.config import Settings, load
+from storage.journal import journal_at
 from storage.vault import Seal
 
 ENV = {"K": Seal.new_key().reveal(), "P": "open", "KEY": "a private key"}
@@ -31,14 +29,17 @@ def test_the_password_is_put_into_the_address_and_nowhere_else() -> None:
     assert with_password("sqlite+aiosqlite:////data/a@b.db", word).endswith(":////data/a@b.db")
 
 
-def test_the_engine_keeps_its_own_file(tmp_path: Path) -> None:
-    """What cannot be done is refused, not passed over."""
-    assert engine_file(settings_of(tmp_path)) == tmp_path / "data" / "engine.db"
+def test_the_engine_keeps_its_own_file_and_on_postgresql_its_own_schema(tmp_path: Path) -> None:
+    """The same address that a store has, for a driver that does not wait."""
+    journal = journal_at(settings_of(tmp_path).engine_url)
+    assert (journal.name, journal.url.database) == ("sqlite", str(tmp_path / "data/engine.db"))
     mine = '[database]\nengine_url = "sqlite+aiosqlite:///{data_dir}/mine.db"'
-    assert engine_file(settings_of(tmp_path, mine)) == tmp_path / "data" / "mine.db"
-    far = '[database]\nengine_url = "postgresql+psycopg://bot@db/engine"'
-    with pytest.raises(UsageError, match="engine_url"):
-        engine_file(settings_of(tmp_path, far))
+    journal = journal_at(settings_of(tmp_path, mine).engine_url)
+    assert journal.url.database == str(tmp_path / "data/mine.db")
+    far = '[database]\nurl = "postgresql+psycopg://bot@db/vigil"'
+    journal = journal_at(with_password(settings_of(tmp_path, far).engine_url, Secret("p@ss")))
+    assert (journal.name, journal.url.database) == ("postgresql", "vigil")
+    assert journal.url.password == "p@ss"
 
 
 def test_our_own_server_is_known_when_it_has_an_address(tmp_path: Path) -> None:

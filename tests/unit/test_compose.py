@@ -6,13 +6,15 @@ import io
 import json
 import subprocess
 import tarfile
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
 from adapters.words import Secret
-from runbooks.compose import SECRETS, Instance, files, packed
+from runbooks import compose
+from runbooks.compose import SECRETS, Images, Instance, files, packed, unset
 
 MADE = {name: Secret(f"{number:064x}") for number, name in enumerate(SECRETS, start=1)}
 
@@ -60,6 +62,39 @@ def test_the_backup_script_is_a_shell_script() -> None:
     assert "{project}" not in script.text
     assert "-p vigilops-hailan" in script.text
     assert not any(secret.reveal() in script.text for secret in MADE.values())
+
+
+def test_images_are_settings_and_ours_are_pinned() -> None:
+    images = Images("hub.example.com/{generation}-back:1.2", "front@sha256:ab", "pg:1", "redis:2")
+    env = {
+        line.partition("=")[0]: line.partition("=")[2]
+        for line in files(instance("nightmend"), MADE, None, images)[1].text.splitlines()
+    }
+    assert env["BACKEND_IMAGE"] == "hub.example.com/nightmend-back:1.2"
+    assert [env[f"{n}_IMAGE"] for n in ("FRONTEND", "POSTGRES", "REDIS")] == [
+        "front@sha256:ab",
+        "pg:1",
+        "redis:2",
+    ]
+    assert not any(name.endswith(":latest") for name in (Images().postgres, Images().redis))
+
+
+def test_a_variable_that_nobody_sets_is_named(tmp_path: Path) -> None:
+    own = tmp_path / "own.yml"
+    own.write_text("services: {a: {image: '${ODD}'}}\n", "utf-8")
+    assert unset(files(instance("vigilops"), MADE, own)) == ("ODD",)
+    assert unset(files(instance("vigilops"), MADE)) == ()
+
+
+def test_the_templates_are_shipped_with_the_package() -> None:
+    told = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))
+    (pattern,) = told["tool"]["setuptools"]["package-data"]["runbooks"]
+    package = Path(compose.__file__).parent
+    assert {file.name for file in package.glob(pattern)} == {
+        "compose.yml",
+        "env.template",
+        "backup.sh",
+    }
 
 
 def test_another_template_takes_the_place_of_ours(tmp_path: Path) -> None:

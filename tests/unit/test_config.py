@@ -348,7 +348,8 @@ def test_no_value_of_any_key_breaks_the_reading(tmp_path: Path, key: str) -> Non
     rest = "".join(f"{path} = '{value}'\n" for path, value in required.items() if path != key)
     for odd in ODD:
         for problem in tried(tmp_path, f"{rest}{key} = {odd}"):
-            assert problem.path.startswith(key), odd
+            # What is missing beside an enabled platform is said of the platform.
+            assert problem.path.startswith(key) or key.startswith(f"{problem.path}."), odd
             assert problem.zh != "值不合法", (odd, str(problem))
             assert "hunter2" not in str(problem) or key.startswith("artifacts.")
 
@@ -383,3 +384,9 @@ def test_a_file_that_cannot_be_read_is_one_problem(
 def test_a_byte_order_mark_is_forgiven(tmp_path: Path) -> None:
     """Windows editors write one."""
     assert read(tmp_path, "\ufeff" + NEEDED).web.port == 8080
+
+
+def test_a_platform_that_is_enabled_names_what_it_still_needs(tmp_path: Path) -> None:
+    """An app without its secret would only fail at the first call."""
+    wrong = problems(tmp_path, NEEDED + '[platforms.feishu]\nenabled = true\napp_id = "cli_1"\n')
+    assert wrong["platforms.feishu"].zh == "启用后还要填写 app_secret"

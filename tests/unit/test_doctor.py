@@ -199,6 +199,9 @@ def test_a_bundle_is_looked_into(tmp_path: Path) -> None:
     ("content", "mark"),
     [
         (b"services:\n  backend: {}\n", Mark.OK),
+        (b"services:\n  db: {image: '${POSTGRES_IMAGE}'}\n", Mark.OK),
+        (b"services:\n  db: {image: '${NO_SUCH_IMAGE}'}\n", Mark.FAILED),
+        (b"services: {\n", Mark.FAILED),
         (b"version: 3\n", Mark.FAILED),
         (b"\xff\xfe", Mark.FAILED),
     ],

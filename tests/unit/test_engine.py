@@ -139,3 +139,34 @@ async def test_a_poisoned_line_becomes_a_question(kit: Kit, tmp_path: Path) -> N
                 await engine.sweep()
     assert (run.status, run.failures) == (RunStatus.STUCK, POISONED)
     assert "多次异常中断" in run.note
+
+
+async def test_a_sweep_gives_a_run_no_second_walker(kit: Kit, tmp_path: Path) -> None:
+    """The segment is at its second line, after whose attempt no workflow is named."""
+    entered: list[str] = []
+    there, go_on = asyncio.Event(), asyncio.Event()
+
+    async def quick(case: Case, errand: Errand) -> tuple[Case, str]:
+        return case, "quick"
+
+    async def slow(case: Case, errand: Errand) -> tuple[Case, str]:
+        entered.append(errand.line)
+        there.set()
+        await go_on.wait()
+        return case, "slow"
+
+    rows = (Phase("一"), Step("a", "甲", quick), Step("b", "乙", slow))
+    book = Runbook("sample", "样例", Case, rows)
+    run = await begin(book, kit)
+    async with Engine({"sample": book}, kit, journal_in(tmp_path / "dbos.sqlite")) as engine:
+        await engine.go(run)
+        await there.wait()
+        swept = [await engine.sweep() for _ in range(3)]
+        # However a second segment came about, it waits for its turn and finds nothing to do.
+        second = asyncio.create_task(engine.walk(run.id))
+        await kit.store.answers(1)
+        go_on.set()
+        await until(kit, RunStatus.DONE)
+        await second
+    assert swept == [0, 0, 0]
+    assert entered == ["b"]

@@ -12,7 +12,7 @@ import pytest
 
 from adapters.card import Button, Buttons, Card, Fields, Form, Input, Table, Text, dumps, loads, say
 from adapters.port import Capabilities, InDoubt, Permanent, Transient
-from adapters.words import Chat, Event, File, Person, Receipt
+from adapters.words import Chat, Click, Event, File, Person, Receipt, Submission
 from bot.sender import DOUBTED, Sender
 from storage.records import Delivery, DeliveryState, Lane
 from storage.store import Store, Unit
@@ -42,6 +42,8 @@ class Paper:
         nobody: tuple[Event, ...] = ()
         for event in nobody:
             yield event
+
+    async def answer(self, event: Click | Submission, text: str, *, ok: bool) -> None: ...
 
     async def send(self, chat: Chat, card: Card, *, key: str) -> Receipt:
         self._fault()
@@ -191,7 +193,7 @@ async def test_a_living_card_is_posted_once_and_edited_after(
         await sender.drain()
         await sender.drain()
         await clock.sleep(1)
-    assert paper.posts == {"run:r1": say("第 12 版")}
+    assert paper.posts == {"run:r1#1": say("第 12 版")}
     assert paper.edits == 2
 
 
@@ -214,7 +216,7 @@ async def test_a_fact_that_comes_while_the_card_is_drawn_is_drawn_too(
     await sender.drain()
     await clock.sleep(1)
     await sender.drain()
-    assert paper.posts == {"run:r1": say("第 2 版")}
+    assert paper.posts == {"run:r1#1": say("第 2 版")}
 
 
 async def test_a_living_card_that_the_platform_lost_is_posted_anew(
@@ -227,7 +229,7 @@ async def test_a_living_card_that_the_platform_lost_is_posted_anew(
         paper.faults = fault
         await clock.sleep(1)
         await sender.drain()
-    assert paper.posts == {"run:r1": say("第 1 版"), "run:r1#2": say("第 2 版")}
+    assert paper.posts == {"run:r1#1": say("第 1 版"), "run:r1#2": say("第 2 版")}
 
 
 async def test_progress_leaves_room_for_an_alarm(
@@ -254,10 +256,23 @@ async def test_a_living_card_is_not_drawn_twice_within_a_second(
         async with store.unit() as unit:
             await unit.outbox.mark("run:r1", GROUP, clock.now())
         await sender.drain()
-    assert paper.posts == {"run:r1": say("第 1 版")}
+    assert paper.posts == {"run:r1#1": say("第 1 版")}
     await clock.sleep(1)
     await sender.drain()
-    assert paper.posts == {"run:r1": say("第 3 版")}
+    assert paper.posts == {"run:r1#1": say("第 3 版")}
+
+
+async def test_a_first_drawing_in_doubt_is_drawn_again_under_another_key(
+    store: Store, sender: Sender, paper: Paper, clock: Any
+) -> None:
+    """A platform without idempotency keys would answer the same key with the same doubt."""
+    async with store.unit() as unit:
+        await unit.outbox.mark("run:r1", GROUP, clock.now())
+    paper.faults = [InDoubt("超时")]
+    await sender.drain()
+    await clock.sleep(1)
+    await sender.drain()
+    assert paper.posts == {"run:r1#2": say("第 2 版")}
 
 
 def test_a_card_comes_back_as_it_was_kept() -> None:

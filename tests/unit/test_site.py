@@ -16,6 +16,7 @@ from bot.web.console import audit_table, chain_told, customers_table, deliveries
 from bot.web.session import COOKIE, TRIES, WINDOW, Access, session_key
 from bot.web.site import create_api
 from runbooks.kit import Kit
+from storage.journal import journal_in
 from storage.records import Customer, Delivery, DeliveryState, Lane
 from storage.store import Store
 from storage.vault import Seal
@@ -46,7 +47,7 @@ async def web(
     kept: Store, access: Access, clock: Any, tmp_path: Path
 ) -> AsyncIterator[httpx.AsyncClient]:
     kit = Kit(clock, kept, {}, NOBODY, NOBODY, NOBODY)
-    async with working(kit, tmp_path / "engine.sqlite") as bot:
+    async with working(kit, journal_in(tmp_path / "engine.sqlite")) as bot:
         transport = httpx.ASGITransport(create_api(kit, bot, access))
         async with httpx.AsyncClient(transport=transport, base_url="http://bot") as client:
             yield client

@@ -39,6 +39,7 @@ def test_a_first_alert() -> None:
         25.7,
         1.0,
         datetime(2026, 11, 23, 0, 9, 14, 181678, tzinfo=UTC),
+        2,
     )
 
 

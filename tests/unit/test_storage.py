@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,7 +30,8 @@ from storage.records import (
     Server,
     Tier,
 )
-from storage.store import Store
+from storage.store import Store, Unit
+from storage.together import Together
 from storage.vault import Seal
 
 NOW = datetime(2026, 11, 25, 3, 0, 0, 123456, tzinfo=UTC)
@@ -254,3 +257,124 @@ async def test_a_reader_does_not_wait_for_a_writer(store: Store) -> None:
         await unit.customers.add(Customer(0, "乙", "b", NOW))
         async with asyncio.timeout(5), store.view() as other:
             assert [c.slug for c in await other.customers.all()] == ["hailan"]
+
+
+async def test_writes_that_come_together_share_a_commit(store: Store) -> None:
+    """Each gets its own result, in the order in which they came."""
+    together = 50
+    seen: set[int] = set()
+
+    async def put(number: int) -> int:
+        async def change(unit: Unit) -> int:
+            seen.add(id(unit.audit._db))
+            return (await unit.customers.add(Customer(0, f"c{number}", f"c{number}", NOW))).id
+
+        return await store.write(change)
+
+    numbers = await asyncio.gather(*map(put, range(together)))
+    assert numbers == sorted(numbers)
+    async with store.view() as unit:
+        assert [c.slug for c in await unit.customers.all()] == [f"c{n}" for n in range(together)]
+    assert len(seen) == 1
+
+
+async def test_a_write_that_fails_spoils_no_other(store: Store) -> None:
+    kept = await customer_of(store)
+    web, twin = (Server(0, kept.id, name, "10.0.0.1") for name in ("web-01", "web-02"))
+
+    async def add(server: Server) -> None:
+        async def change(unit: Unit) -> None:
+            await unit.customers.begin_service(kept.id, NOW)
+            await unit.servers.add(server)
+
+        await store.write(change)
+
+    async def rename(unit: Unit) -> None:
+        await unit.customers.set_tier(kept.id, Tier.BASIC)
+
+    ended = await asyncio.gather(add(web), add(twin), store.write(rename), return_exceptions=True)
+    assert [type(each) for each in ended] == [type(None), UsageError, type(None)]
+    async with store.view() as unit:
+        assert [server.name for server in await unit.servers.of(kept.id)] == ["web-01"]
+        found = await unit.customers.get(kept.id)
+    assert found is not None
+    assert found.tier is Tier.BASIC
+
+
+async def test_what_a_failed_write_did_before_is_taken_back(store: Store) -> None:
+    kept = await customer_of(store)
+
+    async def half(unit: Unit) -> None:
+        await unit.customers.begin_service(kept.id, NOW)
+        raise UsageError("半途")
+
+    with pytest.raises(UsageError, match="半途"):
+        await store.write(half)
+    async with store.view() as unit:
+        assert await unit.customers.get(kept.id) == kept
+
+
+async def test_who_is_cancelled_takes_no_other_write_with_him(store: Store) -> None:
+    begun = asyncio.Event()
+
+    async def first(unit: Unit) -> None:
+        begun.set()
+        await unit.customers.add(Customer(0, "甲", "a", NOW))
+
+    async def second(unit: Unit) -> None:
+        await unit.customers.add(Customer(0, "乙", "b", NOW))
+
+    ahead, beside = (asyncio.create_task(store.write(each)) for each in (first, second))
+    await begun.wait()
+    ahead.cancel()
+    await beside
+    async with store.view() as unit:
+        assert [c.slug for c in await unit.customers.all()] == ["a", "b"]
+
+
+async def test_a_commit_that_fails_is_told_to_everybody_who_shared_it() -> None:
+    full = [True, False]
+
+    @asynccontextmanager
+    async def begin() -> AsyncIterator[list[str]]:
+        yield []
+        if full.pop(0):
+            raise OSError("No space left on device")
+
+    async def change(done: list[str]) -> int:
+        done.append("x")
+        return len(done)
+
+    together = Together(begin)
+    writes = (together.write(change), together.write(change))
+    ended = await asyncio.gather(*writes, return_exceptions=True)
+    assert [type(each) for each in ended] == [OSError, OSError]
+    assert await together.write(change) == 1  # the next commit is another one
+
+
+async def test_leaving_the_store_waits_for_writes_that_nobody_awaits(tmp_path: Path) -> None:
+    url, begun = f"sqlite+aiosqlite:///{tmp_path / 'bot.sqlite'}", asyncio.Event()
+
+    async def add(unit: Unit) -> None:
+        begun.set()
+        await unit.customers.add(Customer(0, "甲", "a", NOW))
+
+    async with Store(url, Seal(KEY)) as store:
+        await store.create()
+        alone = asyncio.create_task(store.write(add))
+        await begun.wait()
+        alone.cancel()
+    async with Store(url, Seal(KEY)) as store, store.view() as unit:
+        assert [c.slug for c in await unit.customers.all()] == ["a"]
+
+
+async def test_one_server_is_read_by_its_name_and_twins_by_their_hostname(store: Store) -> None:
+    kept = await customer_of(store)
+    async with store.unit() as unit:
+        web = await unit.servers.add(Server(0, kept.id, "web", "10.0.0.1", hostname="node"))
+        twin = await unit.servers.add(Server(0, kept.id, "twin", "10.0.0.2", hostname="node"))
+        await unit.servers.add(Server(0, kept.id, "db", "10.0.0.3", hostname="db"))
+        assert await unit.servers.named(kept.id, "web") == web
+        assert await unit.servers.named(kept.id, "none") is None
+        assert await unit.servers.named(kept.id + 1, "web") is None
+        assert await unit.servers.sharing(kept.id, "node") == [web, twin]

@@ -1,0 +1,327 @@
+"""An alert from the monitor's engine through the real hook to the card: once, and when it lasted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from adapters.card import loads, plain
+from adapters.port import Account, Answer, Transient
+from adapters.vigilops import VigilOpsMonitors
+from adapters.words import Secret
+from bot.app import SystemClock
+from bot.demo.vigilops import Traps, World, serve
+from bot.web.hooks import router
+from runbooks.alerting import watch
+from runbooks.case import Contact, Onboarding
+from runbooks.kit import House, Kit
+from storage.records import Customer, Delivery, HeldAlert, RunStatus, Tier
+from storage.store import Store
+from storage.vault import Seal
+from tests.e2e.test_alerts_setup import GROUP, LI, PASSWORD, Minutes, Scene, serving
+
+NOBODY = cast("Any", None)
+CPU, DISK = "CPU > 90% · web-01", "磁盘 > 90% · web-01"
+
+
+class Advisor:
+    """A model that knows one answer, or none."""
+
+    name = "advisor"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.silent = False
+
+    async def ask(self, system: str, question: str, *, timeout: float = 30.0) -> Answer:
+        assert timeout <= 30
+        self.asked.append(question)
+        if self.silent:
+            raise Transient("模型没有回答")
+        return Answer("先看占用最高的进程。", self.name, 20)
+
+
+class Ward(Scene):
+    """A customer whose monitor tells us of its one host, minute by minute."""
+
+    advisor: Advisor
+
+    async def minutes(self, count: int, **figures: float) -> None:
+        """Let the host show these figures for so long; the bot's clock ticks each minute."""
+        for _ in range(count):
+            self.world.record(1, {"cpu_percent": 3.0, "disk_percent": 41.5, **figures})
+            await self.kit.clock.sleep(60)
+            await watch.announce(self.kit)
+
+    async def said(self, kit: Kit | None = None) -> list[str]:
+        """Return what was put into the group about alerts, oldest first."""
+        entries = await alarms(self.store if kit is None else kit.store)
+        assert {entry.chat for entry in entries} <= {GROUP}
+        return [plain(loads(entry.card)) for entry in entries]
+
+    async def heads(self) -> list[str]:
+        return [text.partition("\n")[0].strip("【】") for text in await self.said()]
+
+    async def held(self, rule: str) -> HeldAlert:
+        async with self.store.view() as unit:
+            return await unit.held.get(self.case.customer, rule, "web-01")
+
+    def deafen(self, *, deaf: bool = True) -> None:
+        """Have no webhook of the monitor's arrive."""
+        for channel in self.world.rows("channels"):
+            channel["type"] = "nowhere" if deaf else "webhook"
+
+
+async def alarms(store: Store) -> list[Delivery]:
+    async with store.view() as unit:
+        entries = await unit.outbox.latest(50)
+    return [entry for entry in reversed(entries) if entry.key.startswith("alert:")]
+
+
+@pytest.fixture
+async def ward(store: Store) -> AsyncIterator[Ward]:
+    clock = Minutes()
+
+    async def at_once(_: float) -> None:
+        """The monitor's pauses between its tries."""
+
+    world = World(now=clock.now, traps=Traps(ssrf_guard=False), pause=at_once)
+    clock.world = world
+    app = FastAPI()
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(serve(world))
+        hook = await stack.enter_async_context(serving(app))
+        monitors = await stack.enter_async_context(VigilOpsMonitors())
+        advisor = Advisor()
+        kit = Kit(clock, store, {}, NOBODY, monitors, NOBODY, House(public_url=hook), advisor)
+        app.include_router(router(kit))
+        assert await monitors.at(url, Account(kit.house.account, PASSWORD)).register_admin()
+        agent = world.make_agent_token("web-01", 1)
+        host, _ = world.register_host(agent["id"], {"hostname": "web-01", "display_name": "网站"})
+        assert host["id"] == 1
+        async with store.unit() as unit:
+            customer = await unit.customers.add(
+                Customer(0, "海蓝科技", "hailan", clock.now(), GROUP)
+            )
+            await unit.vault.put(f"monitor:{customer.id}:password", PASSWORD)
+        contacts = (Contact("王经理", phone="13800000000"),)
+        case = Onboarding(
+            customer.id, "海蓝科技", contacts, ("web-01",), url=url, console="https://m.example"
+        )
+        ward = Ward(store, world, kit, case)
+        ward.advisor = advisor
+        run = await ward.begin()
+        assert run.line == "channels", run.note
+        # No host goes offline on a clock that jumps.
+        for rule in world.rows("rules"):
+            rule["is_enabled"] = rule["metric"] != "host_offline"
+        yield ward
+
+
+async def test_four_minutes_say_nothing(ward: Ward) -> None:
+    await ward.minutes(4, cpu_percent=95.0)
+    assert (await ward.held("cpu")).due is not None
+    await ward.minutes(3)
+    assert await ward.said() == []
+    assert (await ward.held("cpu")).due is None
+
+
+async def test_five_minutes_say_it_once_and_its_end_once(ward: Ward) -> None:
+    """Two rules of the monitor watch the CPU, ours and its own; and it repeats itself."""
+    await ward.minutes(5, cpu_percent=95.0)
+    assert await ward.said() == []
+    await ward.minutes(8, cpu_percent=95.0)
+    (card,) = await ward.said()
+    assert f"【🟠 告警：{CPU}】" in card
+    for part in (
+        "当前值：95.0",
+        "阈值：90.0",
+        "服务器：web-01",
+        "开始于：11-25 11:01",
+        "[打开监控]",
+    ):
+        assert part in card
+    assert "未能核实" not in card
+    assert "轮询" not in card
+    await watch.poll(ward.kit)
+    await ward.minutes(2)
+    await watch.poll(ward.kit)
+    first, last = await ward.heads()
+    assert (first, last) == (f"🟠 告警：{CPU}", f"✅ 已恢复：{CPU}")
+    assert "持续：13 分钟" in (await ward.said())[1]
+    assert {str(entry.lane) for entry in await alarms(ward.store)} == {"alarm"}
+
+
+async def test_a_full_disk_is_said_at_once(ward: Ward) -> None:
+    await ward.minutes(1, disk_percent=97.0)
+    assert await ward.heads() == [f"🔴 告警：{DISK}"]
+    await ward.minutes(1, disk_percent=92.0)
+    assert len(await ward.said()) == 1, "the built-in rule of 95 % ended, ours of 90 % did not"
+    await ward.minutes(1)
+    assert (await ward.heads())[1:] == [f"✅ 已恢复：{DISK}"]
+
+
+async def test_a_lost_webhook_is_found_by_looking(ward: Ward) -> None:
+    ward.deafen()
+    await ward.minutes(2, disk_percent=97.0)
+    assert await ward.said() == []
+    await watch.poll(ward.kit)
+    await watch.announce(ward.kit)
+    (card,) = await ward.said()
+    assert f"告警：{DISK}" in card
+    assert "由轮询发现：VigilOps 的 Webhook 没有到达机器人" in card
+    await ward.minutes(1)
+    assert len(await ward.said()) == 1
+    await watch.poll(ward.kit)
+    await watch.poll(ward.kit)
+    assert (await ward.heads())[1:] == [f"✅ 已恢复：{DISK}"]
+
+
+async def test_five_minutes_are_kept_without_any_webhook(ward: Ward) -> None:
+    ward.deafen()
+    for _ in range(5):
+        await ward.minutes(1, cpu_percent=95.0)
+        await watch.poll(ward.kit)
+    assert await ward.said() == []
+    await ward.minutes(1, cpu_percent=95.0)
+    assert await ward.heads() == [f"🟠 告警：{CPU}"]
+
+
+async def test_a_phantom_is_dropped(ward: Ward) -> None:
+    """The monitor posted an alert and then rolled it back."""
+    await ward.minutes(1, cpu_percent=95.0)
+    ward.world.tables["alerts"].clear()
+    ward.world.dedup.clear()
+    ward.deafen()
+    await ward.minutes(6)
+    assert await ward.said() == []
+    held = await ward.held("cpu")
+    assert (held.firing, held.due) == ((), None)
+    assert "未通知" in held.note
+
+
+async def test_a_monitor_that_is_down_hides_nothing(ward: Ward) -> None:
+    await ward.minutes(5, cpu_percent=95.0)
+    ward.world.traps.down_until = ward.kit.clock.now() + timedelta(hours=1)
+    await ward.minutes(1, cpu_percent=95.0)
+    (card,) = await ward.said()
+    assert "未能核实：监控当时连不上" in card
+    await watch.poll(ward.kit)
+    assert len(await ward.said()) == 1
+
+
+async def test_the_model_speaks_afterwards_and_for_the_dearer_tier_alone(ward: Ward) -> None:
+    await ward.minutes(1, disk_percent=97.0)
+    assert await watch.analyse(ward.kit) == 0
+    await ward.minutes(1)
+    async with ward.store.unit() as unit:
+        await unit.customers.set_tier(ward.case.customer, Tier.PRO)
+    await ward.minutes(1, disk_percent=97.0)
+    assert len(await ward.said()) == 3
+    assert ward.advisor.asked == [], "the alert did not wait for it"
+    assert await watch.analyse(ward.kit) == 1
+    assert await watch.analyse(ward.kit) == 0
+    assert (await ward.heads())[3:] == [f"AI 分析：{DISK}"]
+    (asked,) = ward.advisor.asked
+    assert "web-01" not in asked
+    assert "海蓝" not in asked
+
+
+async def test_a_model_that_fails_costs_nothing(ward: Ward) -> None:
+    ward.advisor.silent = True
+    async with ward.store.unit() as unit:
+        await unit.customers.set_tier(ward.case.customer, Tier.PRO)
+    await ward.minutes(1, disk_percent=97.0)
+    assert await watch.analyse(ward.kit) == 0
+    assert await watch.analyse(ward.kit) == 0
+    assert len(ward.advisor.asked) == 1
+    assert await ward.heads() == [f"🔴 告警：{DISK}"]
+
+
+async def test_a_cancelled_onboarding_is_not_watched_and_a_customer_in_service_is(
+    ward: Ward,
+) -> None:
+    async with ward.store.unit() as unit:
+        run = await unit.runs.get("r1")
+        assert run
+        assert await unit.runs.advance(run, replace(run, status=RunStatus.CANCELLED))
+    ward.deafen()
+    await ward.minutes(1, disk_percent=97.0)
+    await watch.poll(ward.kit)
+    await watch.announce(ward.kit)
+    assert await ward.said() == []
+    async with ward.store.unit() as unit:
+        await unit.customers.begin_service(ward.case.customer, ward.kit.clock.now())
+    await watch.poll(ward.kit)
+    await watch.announce(ward.kit)
+    assert await ward.heads() == [f"🔴 告警：{DISK}"]
+
+
+async def test_a_test_alert_has_a_card_of_its_own(ward: Ward) -> None:
+    await ward.minutes(1)
+    run = await ward.press(await ward.walk(), LI)
+    assert run.line == "test-received", run.note
+    await watch.announce(ward.kit)
+    await watch.poll(ward.kit)
+    await watch.announce(ward.kit)
+    assert await ward.said() == []
+
+
+async def test_killed_after_the_200_it_is_said_once_by_the_next_process(ward: Ward) -> None:
+    """The process that took it dies at once; this one has only the database."""
+    ward.deafen()
+    await ward.minutes(1, disk_percent=97.0)
+    (alert,) = [row for row in ward.world.rows("alerts") if row["title"].startswith("Vigilbot")]
+    body = {name: alert[name] for name in ("title", "message", "severity", "status", "fired_at")}
+    body |= {"alert_id": alert["id"], "notification_type": "first", "host_name": "网站"}
+    url = ward.store._url.render_as_string(hide_password=False)
+    code = f"from {__name__} import take; take()"
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-c", code, url, await ward.token(), json.dumps(body)),
+        cwd=Path(__file__).parents[2],
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await child.communicate()
+    assert (out.decode().strip(), child.returncode) == ("200", -signal.SIGKILL)
+    assert await ward.said() == []
+    async with Store(url, ward.store._seal) as store:
+        kit = replace(ward.kit, store=store)
+        told = await asyncio.gather(watch.announce(kit), watch.announce(kit))
+        assert sum(told) == 1
+        (card,) = await ward.said(kit)
+    assert f"告警：{DISK}" in card
+    assert "轮询" not in card
+    assert "未能核实" not in card
+
+
+def take() -> None:
+    """Take one notice through the hook, say what it was answered, and die. In a process of its own."""
+    url, token, body = sys.argv[1:]
+
+    async def post() -> None:
+        async with Store(url, Seal(Seal.new_key())) as store:
+            app = FastAPI()
+            app.include_router(router(Kit(SystemClock(), store, {}, NOBODY, NOBODY, NOBODY)))
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://bot") as client:
+                path = f"/hooks/vigilops/{Secret(token).reveal()}"
+                answer = await client.post(path, content=body)
+            sys.stdout.write(str(answer.status_code))
+            sys.stdout.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    asyncio.run(post())
