@@ -114,6 +114,46 @@ class Submission:
 Event = Message | Click | Submission
 
 
+class Severity(StrEnum):
+    """How bad an alert is; `rank` orders them."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """Return 0 for the least."""
+        return tuple(Severity).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What a monitor says of one thing at one instant, whichever monitor it is.
+
+    `fingerprint` is the source's own name for the alert, the same while it fires, when it repeats
+    and when it ends; of a source that has none, a hash of the sorted labels.
+    """
+
+    fingerprint: str
+    firing: bool
+    severity: Severity
+    rule: str
+    """What is wrong: the rule's or alert's name. Alerts of one rule belong together."""
+    host: str = ""
+    """Where; empty when the source does not say."""
+    title: str = ""
+    """One line for people; empty means the rule and the host."""
+    text: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """All that the source says for machines: matchers read these."""
+    starts_at: datetime | None = None
+    """Since when it fires, by the source's clock; None when it does not say."""
+    ends_at: datetime | None = None
+    url: str = ""
+    """Where a person can look at it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """The platform's own name for something it took: what `edit` needs."""

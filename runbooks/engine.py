@@ -8,6 +8,7 @@ it is recovered it starts again from the run's row, and the effects ledger is it
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 from typing import Any, Self
 from weakref import WeakValueDictionary
@@ -27,6 +28,7 @@ POISONED = 3
 ENDED = frozenset({"SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})
 
 _live: dict[str, Engine] = {}
+_log = logging.getLogger("dbos")
 
 
 @DBOS.workflow(name="segment", max_recovery_attempts=None)
@@ -61,6 +63,10 @@ class Engine:
     async def __aenter__(self) -> Self:
         # Registered before the launch: recovery may call a segment at once.
         _live[self._executor] = self
+        if not _log.handlers and logging.lastResort:
+            # DBOS' own handler keeps the stderr of its first day; this one asks for it each time.
+            _log.addHandler(logging.lastResort)
+            _log.propagate = False
         DBOS(config=self._config)
         # Migrations and recovery block; workflows must nevertheless run on this loop.
         DBOS.launch()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from adapters.words import Chat, Person, Role
+from adapters.words import Chat, Person, Role, Severity
 
 
 class Tier(StrEnum):
@@ -349,3 +349,47 @@ class AuditEntry:
     deed: str
     detail: Mapping[str, str]
     hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """One post of a monitor as it was taken in: kept before it was answered."""
+
+    id: int
+    """Rises with each; what is folded is remembered by it."""
+    customer: int
+    source: str
+    at: datetime
+    body: bytes = field(repr=False)
+
+
+class IncidentState(StrEnum):
+    """Where an incident stands. An acknowledged one is open again when a new critical joins it."""
+
+    OPEN = "open"
+    ACKED = "acked"
+    RESOLVED = "resolved"
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Alerts that belong together, for the people who must do something about them."""
+
+    id: int
+    customer: int
+    group: str
+    """What its alerts have in common, as grouping names it; one open incident for each."""
+    title: str
+    severity: Severity
+    """The worst that it had, or what a person or the model raised it to."""
+    state: IncidentState
+    opened_at: datetime
+    """When its first alert was durably accepted."""
+    changed_at: datetime
+    critical_at: datetime | None = None
+    """When its first critical was durably accepted: escalation counts from here."""
+    acked_at: datetime | None = None
+    acked_by: Person | None = None
+    resolved_at: datetime | None = None
+    resolved_by: Person | None = None
+    """None when its alerts ended by themselves."""
