@@ -27,7 +27,7 @@ test: check
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 chaos: $(VENV)/.installed
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m chaos_long --durations=0 tests/chaos
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m chaos_long --durations=0 tests/chaos tests/contract
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m bench.ssh_fanout $(if $(ANSIBLE),--ansible $(ANSIBLE))

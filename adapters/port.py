@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from adapters.card import Card
 from adapters.words import NOTHING, Chat, Click, Event, File, Person, Receipt, Secret, Submission
@@ -88,10 +88,16 @@ class Capabilities:
     edit_only_on_click: bool = False
     needs_prior_contact: bool = False
     creates_chats: bool = True
+    invites_by_mail: bool = False
+    """People of another company are asked into a new group by their e-mail address."""
     has_idempotency: bool = True
     """Two sends with one key make one message."""
     forms: bool = True
     files: bool = True
+    hears_files: bool = True
+    """A file that somebody posts in a group reaches the bot."""
+    hears_mentions: bool = True
+    """Who is mentioned in a message comes with it, by their id."""
     answers_privately: bool = False
     """A press is answered to its presser alone: a toast, a line that nobody else sees."""
     callback_budget: float = 3.0
@@ -99,6 +105,8 @@ class Capabilities:
     max_card_bytes: int = 30_000
     per_chat_per_minute: int = 60
     """Sends and edits together."""
+    per_chat_per_hour: int = 0
+    """The same in an hour; 0 where no such limit is known."""
 
 
 class ChatPlatform(Protocol):
@@ -140,6 +148,37 @@ class ChatPlatform(Protocol):
 
     async def ring(self, person: Person, text: str, *, key: str) -> Receipt:
         """Reach one person as urgently as the platform can, outside any group."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """How many of a period's calls a platform has had from us; `period` names it, as 2026-11."""
+
+    period: str
+    used: int
+    limit: int
+    warning: str = ""
+    """What a person should know, in Chinese; empty while there is enough left."""
+
+
+@runtime_checkable
+class Metered(Protocol):
+    """A platform whose calls are counted and end."""
+
+    @property
+    def meter(self) -> Meter: ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A platform that cannot edit later, but can go on with an answer for a while."""
+
+    async def open_stream(self, chat: Chat, card: Card, *, key: str) -> Receipt | None:
+        """Post a card's text that `edit` redraws for a while, and then refuses with Permanent.
+
+        None when nobody has just asked for anything in the chat.
+        """
         ...
 
 

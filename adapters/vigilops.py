@@ -321,6 +321,7 @@ class VigilOps(Monitor):
         transport: httpx.AsyncBaseTransport | None = None,
         timeout: float = 20.0,
         ai_timeout: float = 120.0,
+        verify: bool = True,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = url.rstrip("/")
@@ -338,6 +339,7 @@ class VigilOps(Monitor):
         self._client = httpx.AsyncClient(
             transport=transport,
             timeout=timeout,
+            verify=verify,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             follow_redirects=False,
             trust_env=False,
@@ -1048,10 +1050,12 @@ class VigilOpsMonitors:
         transport: httpx.AsyncBaseTransport | None = None,
         timeout: float = 20.0,
         ai_timeout: float = 120.0,
+        verify: bool = True,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport
         self._timeout = timeout
+        self._verify = verify
         self._ai_timeout = ai_timeout
         self._now = now
         self._monitors: dict[tuple[str, str], VigilOps] = {}
@@ -1079,6 +1083,7 @@ class VigilOpsMonitors:
                 transport=self._transport,
                 timeout=self._timeout,
                 ai_timeout=self._ai_timeout,
+                verify=self._verify,
                 now=self._now,
             )
         else:

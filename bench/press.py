@@ -54,17 +54,19 @@ class Watch:
         return case, "ok"
 
 
-async def parked(book: Runbook[Case], kit: Kit, count: int) -> list[tuple[Run, Chat]]:
+async def parked(
+    book: Runbook[Case], kit: Kit, count: int, by: Person = ZHAO
+) -> list[tuple[Run, Chat]]:
     """Make runs that wait at the gate, each in a group of its own."""
     books: dict[str, Runbook[Any]] = {book.name: book}
     made = []
     for number in range(count):
-        now, chat = kit.clock.now(), Chat("web", f"g{number}")
+        now, chat = kit.clock.now(), Chat(by.platform, f"g{number}")
         async with kit.store.unit() as unit:
             customer = Customer(0, f"c{number}", f"c{number}", now, chat)
             customer = await unit.customers.add(customer)
             status = RunStatus.WALKING
-            run = Run(f"r{number}", "bench", customer.id, "", status, 0, "{}", ZHAO, now, now)
+            run = Run(f"r{number}", "bench", customer.id, "", status, 0, "{}", by, now, now)
             await walking.start(book, run, unit)
         made.append((await walking.walk(books, f"r{number}", kit), chat))
     return made

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,26 +14,39 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from adapters.card import Card
 from adapters.port import ChatPlatform, OutsideError
+from adapters.sources import SOURCES, Source, heartbeat
 from adapters.ssh import SshKeys
 from adapters.words import Message
 from bot import ticks
+from bot.folding import Folding
 from bot.inbox import Inbox
-from bot.sender import Sender
+from bot.sender import Draw, Sender
 from commands.contents import BOOK
 from runbooks import due
 from runbooks.acceptance import ACCEPTANCE
-from runbooks.alerting import watch
+from runbooks.alerting import (
+    advise,
+    heartbeats,
+    ladder,
+    pipeline,
+    show,
+    watch,
+    watchdog,
+    windows,
+)
 from runbooks.book import Runbook
 from runbooks.cards import drawn, operations
 from runbooks.credentials import PASSWORDS
 from runbooks.engine import Engine
 from runbooks.handover import HANDOVER
+from runbooks.hook_address import HOOK_ADDRESS
 from runbooks.install_agent import INSTALL_AGENT
 from runbooks.kit import Kit
 from runbooks.onboarding import ONBOARDING
 from runbooks.retire import RETIRE
 from runbooks.test_alert import TEST_ALERT
 from runbooks.walk import OPERATIONS
+from storage.intake import Intake
 from storage.journal import Journal
 from storage.store import Unit
 
@@ -46,6 +59,7 @@ BOOKS: Mapping[str, Runbook[Any]] = {
         ACCEPTANCE,
         PASSWORDS,
         HANDOVER,
+        HOOK_ADDRESS,
         RETIRE,
     )
 }
@@ -67,6 +81,15 @@ ANALYSE = 5
 
 POLL = 60
 """Seconds between two looks at every customer's monitor: it judges as often."""
+
+STORM = 5
+"""Seconds between two looks for storms that are over, and for alerts that nothing hides any more."""
+
+BEATS = 5
+"""Seconds between two looks for jobs that were not heard of in time."""
+
+CLIMB = 1
+"""Seconds between two looks for calls that nobody's acknowledgement has stopped."""
 
 PATIENCE = 1.0
 """Seconds without news after which the sender looks for entries that have backed off."""
@@ -93,6 +116,9 @@ class Bot:
     engine: Engine
     inbox: Inbox
     sender: Sender
+    intake: Intake | None = None
+    """Where monitors' posts are kept; without one only VigilOps is heard."""
+    sources: Mapping[str, Source] = field(default_factory=lambda: SOURCES)
 
     async def listen(self, platform: ChatPlatform) -> None:
         """Take what people do on one platform, in order."""
@@ -119,25 +145,47 @@ class Bot:
                 continue
 
 
-@asynccontextmanager
-async def working(
-    kit: Kit, journal: Journal, *, executor: str = "vigilbot-1"
-) -> AsyncIterator[Bot]:
-    """Run the bot over a kit whose ports are open, with the engine's own journal beside its store;
-    leaving ends every task that it began."""
+def drawing(kit: Kit) -> Draw:
+    """Return how every living card is drawn, by its key."""
 
     async def draw(key: str, unit: Unit) -> Card:
         if key == OPERATIONS:
             return await operations(BOOKS, unit)
         if day := due.day_of(key):
             return await due.drawn(day, kit.house.zone, unit)
+        if show.drawn_here(key):
+            return await show.drawn(key, kit, unit)
         return await drawn(BOOKS, key.removeprefix("run:"), unit)
 
+    return draw
+
+
+@asynccontextmanager
+async def working(
+    kit: Kit,
+    journal: Journal,
+    *,
+    executor: str = "vigilbot-1",
+    posts: Intake | None = None,
+    sources: Mapping[str, Source] = SOURCES,
+) -> AsyncIterator[Bot]:
+    """Run the bot over a kit whose ports are open, with the engine's own journal beside its store;
+    leaving ends every task that it began. `posts` is what the intake has kept, each to be read by
+    one of `sources`."""
     async with Engine(BOOKS, kit, journal, executor=executor) as engine:
         inbox = Inbox(
-            kit.store, BOOKS, kit.clock, engine.go, BOOK, kit.documents, SshKeys(), kit.house.zone
+            kit.store,
+            BOOKS,
+            kit.clock,
+            engine.go,
+            BOOK,
+            kit.documents,
+            SshKeys(),
+            kit.house.zone,
+            kit.house,
         )
-        bot = Bot(kit, engine, inbox, Sender(kit.store, kit.chats, draw, kit.clock))
+        sender = Sender(kit.store, kit.chats, drawing(kit), kit.clock)
+        bot = Bot(kit, engine, inbox, sender, posts, sources)
         scheduler = AsyncIOScheduler(timezone=UTC)
         scheduler.add_job(engine.sweep, "interval", seconds=SWEEP, max_instances=1)
 
@@ -147,15 +195,29 @@ async def working(
         async def owed() -> None:
             await ticks.ask_for_duties(kit.clock.now(), kit.house.zone, kit.store)
 
+        async def quotas() -> None:
+            await ticks.warn_of_quota(kit.chats.values(), kit.clock.now(), kit.store)
+
         async def forget() -> None:
             await ticks.forget(kit.clock.now(), kit.store)
 
         scheduler.add_job(remind, "interval", seconds=REMIND, max_instances=1)
         scheduler.add_job(owed, "interval", seconds=REMIND, max_instances=1)
+        scheduler.add_job(quotas, "interval", seconds=REMIND, max_instances=1)
         scheduler.add_job(forget, "interval", seconds=FORGET, max_instances=1)
         scheduler.add_job(watch.announce, "interval", [kit], seconds=ANNOUNCE, max_instances=1)
         scheduler.add_job(watch.analyse, "interval", [kit], seconds=ANALYSE, max_instances=1)
+        scheduler.add_job(advise.advise, "interval", [kit], seconds=ANALYSE, max_instances=1)
+        scheduler.add_job(windows.announce, "interval", [kit], seconds=REMIND, max_instances=1)
         scheduler.add_job(watch.poll, "interval", [kit], seconds=POLL, max_instances=1)
+        scheduler.add_job(pipeline.look, "interval", [kit], seconds=STORM, max_instances=1)
+        scheduler.add_job(ladder.climb, "interval", [kit], seconds=CLIMB, max_instances=1)
+        scheduler.add_job(watchdog.watch, "interval", [kit], seconds=REMIND, max_instances=1)
+        scheduler.add_job(watchdog.warn, "interval", [kit], seconds=FORGET, max_instances=1)
+        if posts:
+            scheduler.add_job(
+                heartbeats.look, "interval", [kit, posts], seconds=BEATS, max_instances=1
+            )
         scheduler.start()
         try:
             # Whoever dies takes the bot down with it: a deaf bot that looks alive is worse.
@@ -165,6 +227,10 @@ async def working(
                     group.create_task(bot.listen(chat), name=f"listen:{name}")
                     for name, chat in kit.chats.items()
                 ]
+                if posts:
+                    beats = Source(heartbeat.NAME, heartbeat.TITLE, heartbeat.decode)
+                    folding = Folding(kit, posts, {**sources, beats.name: beats})
+                    tasks.append(group.create_task(folding.run(), name="fold"))
                 try:
                     yield bot
                 finally:

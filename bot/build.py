@@ -9,20 +9,25 @@ from typing import Any
 from urllib.parse import quote
 
 from adapters.documents import OfficeDocuments
-from adapters.port import ChatPlatform, Login, Model
+from adapters.documents.terms import Promise
+from adapters.port import ChatPlatform, Model
+from adapters.smn import Subscriptions
 from adapters.ssh import SshServers
 from adapters.vigilops import VigilOpsMonitors
 from adapters.webchat.link import WebChat
 from adapters.words import Person, Secret
 from bot import pairing
 from bot.app import BOOKS, SystemClock, working
+from bot.channels import one_way
 from bot.config import Settings
 from bot.late import LateModel
 from bot.platforms import enabled
 from bot.web.session import Access, session_key
 from bot.web.site import create_site, listening, serving
 from runbooks.book import Runbook
+from runbooks.compose import Backup
 from runbooks.kit import RETENTION, House, Kit
+from storage.intake import Intake
 from storage.journal import journal_at
 from storage.records import PortPlan
 from storage.store import Store
@@ -71,10 +76,12 @@ async def assembled(settings: Settings, say: Say) -> AsyncIterator[Running]:
             await web.direct(Person(web.name, settings.web.username, settings.web.username))
             chats[web.name] = web
         clock = SystemClock()
-        for platform in enabled(settings, clock):
+        for platform in (*enabled(settings, clock), *one_way(settings, clock, store)):
             chats[platform.name] = await stack.enter_async_context(platform)
         monitors = await stack.enter_async_context(
-            VigilOpsMonitors(timeout=settings.vigilops.timeout_seconds)
+            VigilOpsMonitors(
+                timeout=settings.vigilops.timeout_seconds, verify=settings.vigilops.verify_tls
+            )
         )
         kit = Kit(
             clock,
@@ -82,40 +89,48 @@ async def assembled(settings: Settings, say: Say) -> AsyncIterator[Running]:
             chats,
             SshServers(),
             monitors,
-            OfficeDocuments(),
+            OfficeDocuments(promises(settings)),
             house_of(settings),
             await _model(settings, stack),
         )
         journal = journal_at(with_password(settings.engine_url, settings.database.password))
         stack.callback(journal.dispose)
-        bot = await stack.enter_async_context(working(kit, journal))
+        # The intake is opened before who folds it, and closed after.
+        intake = await stack.enter_async_context(Intake(url))
+        bot = await stack.enter_async_context(
+            working(kit, journal, posts=intake, sources=settings.known_sources)
+        )
+        smn = await stack.enter_async_context(Subscriptions())
         key = await session_key(store)
         access = Access(
             settings.web.username, settings.web.password, settings.web.session_hours, key
         )
-        await stack.enter_async_context(serving(create_site(kit, bot, web, access), taken))
+        site = create_site(kit, bot, web, access, confirm=smn.confirm)
+        await stack.enter_async_context(serving(site, taken))
         if code := await pairing.first_code(store, kit.clock.now()):
             say(pairing.told(code))
         yield Running(settings.web.url, store, web, BOOKS)
 
 
+def promises(settings: Settings) -> Mapping[str, Promise]:
+    """Return what these settings have the contract promise, by tier."""
+    tiers = {"basic": settings.sla.basic, "pro": settings.sla.pro}
+    return {
+        name: Promise(said.critical_minutes, said.warning_minutes, said.availability_percent)
+        for name, said in tiers.items()
+    }
+
+
 def house_of(settings: Settings) -> House:
     """Return the provider as these settings describe it."""
     deploy, artifacts = settings.deploy, settings.artifacts
-    managed = Login(
-        deploy.managed_host,
-        deploy.managed_port,
-        deploy.managed_user,
-        deploy.managed_password,
-        deploy.managed_key,
-    )
     return House(
         provider=settings.bot.company,
         phone=settings.bot.hotline or House().phone,
         zone=settings.bot.zone,
         public_url=settings.web.url,
         account=settings.vigilops.account_email,
-        managed=managed if deploy.managed_host else None,
+        managed=deploy.managed if deploy.managed_host else None,
         managed_root=deploy.root_dir,
         ports=PortPlan(
             deploy.backend_port_start,
@@ -131,10 +146,14 @@ def house_of(settings: Settings) -> House:
         bundle=artifacts.agent_bundle,
         compose=artifacts.compose_template,
         images=deploy.images,
+        backup=Backup(deploy.backup_at, deploy.backup_keep_days),
         deploy_script=artifacts.deploy_script,
         at_once=settings.runs.at_once,
         stop_after=settings.runs.stop_after_failures,
         escalate_after=settings.escalation.after_minutes,
+        alerting=settings.alerts.policy,
+        muting=settings.alerts.rules(settings.bot.time_zone),
+        escalate_repeat=settings.escalation.repeat_minutes,
     )
 
 

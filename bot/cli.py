@@ -14,10 +14,13 @@ from rich.table import Table
 from adapters.words import NOTHING, Secret
 from bot.config import ConfigError, flatten, load
 from bot.doctor import doctor
+from bot.mapping import map_command
 from bot.migrating import migrate
 from bot.options import DEFAULT_CONFIG, Config
 from bot.play.cli import chat_command, play_command
 from bot.start import demo, new_key, run
+from runbooks.book import printed
+from runbooks.onboarding import ONBOARDING
 
 
 def _version() -> str:
@@ -39,6 +42,7 @@ app.command(run)
 app.command(new_key, name="key")
 app.command(doctor)
 app.command(migrate)
+app.command(map_command, name="map")
 app.command(play_command, name="play")
 app.command(chat_command, name="chat")
 
@@ -57,6 +61,13 @@ def check(config: Config = DEFAULT_CONFIG) -> int:
     for key, value in flatten(settings):
         table.add_row(key, shown(value))
     console.print(table)
+    return 0
+
+
+@app.command
+def sop() -> int:
+    """打印 SOP: the onboarding as the bot walks it, in Markdown (docs/sop.md)."""
+    sys.stdout.write(printed(ONBOARDING))
     return 0
 
 

@@ -13,10 +13,12 @@ import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import ip_network
 from itertools import pairwise
 from pathlib import Path
 from string import Formatter
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_origin
 from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -35,9 +37,19 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 from rapidfuzz import fuzz, process
 
-from adapters.words import NOTHING, Secret
+from adapters.port import Login, UsageError
+from adapters.sources import SOURCES, Source, mapping, with_shapes
+from adapters.sources.mapping import Shape
+from adapters.words import NOTHING, Secret, Severity
+from runbooks.alerting.inhibition import Inhibition
+from runbooks.alerting.intervals import Interval, interval
+from runbooks.alerting.matchers import Matcher, parse_one
+from runbooks.alerting.muting import Rules
+from runbooks.alerting.policy import POLICY, Policy
+from runbooks.alerting.routes import Route, Routing
 from runbooks.compose import IMAGES, Images
 
+MINUTE = timedelta(minutes=1)
 PREFIX = "VIGILBOT_"
 BETWEEN = "__"
 _NEAR = 60
@@ -207,6 +219,15 @@ def _optional_database(text: str) -> str:
     return _database(text) if text else text
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError:
+        raise _wrong(
+            "应为网段，例如 10.0.0.0/8", "must be a network, for example 10.0.0.0/8"
+        ) from None
+
+
 def _comma_list(value: object) -> object:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
@@ -232,8 +253,48 @@ def _artifact(value: object, info: ValidationInfo) -> Path | None:
     return path
 
 
+def _source_path(text: str) -> str:
+    try:
+        mapping.parse(text)
+    except UsageError:
+        raise _wrong(
+            '不是路径，例如 rule.name、hosts[0].ip、"带.的键".x、$.site',
+            'not a path; for example rule.name, hosts[0].ip, "dotted.key".x, $.site',
+        ) from None
+    return text
+
+
+def _source_name(text: str) -> str:
+    if text in SOURCES:
+        raise _wrong("与内置的告警源重名", "is the name of a source that is built in")
+    return text
+
+
+def _one_or_many(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _some(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    # `min_length` would be told once more beside each item that is wrong.
+    if not values:
+        raise _wrong("至少要有 1 项", "must hold at least one")
+    return values
+
+
+def _condition(value: object) -> Matcher:
+    if not isinstance(value, str):
+        raise PydanticCustomError("string_type", "must be text")
+    try:
+        return parse_one(value)
+    except UsageError as error:
+        raise _wrong(str(error), 'not a condition such as host=~"web-.*"') from None
+
+
 Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
 Port = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=65535)]
+Condition = Annotated[Matcher, PlainValidator(_condition)]
+"""A condition on an alert's labels: `host=~"web-.*"`."""
+Conditions = Annotated[tuple[Condition, ...], AfterValidator(_some)]
 Days = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=3650)]
 Seconds = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=1)]
@@ -245,6 +306,10 @@ UrlTemplate = Annotated[str, Field(min_length=1), AfterValidator(_url_template)]
 SecretRef = Annotated[Secret, PlainValidator(_secret)]
 OptionalSecretRef = Annotated[Secret, PlainValidator(_optional_secret)]
 Artifact = Annotated[Path | None, PlainValidator(_artifact)]
+Network = Annotated[str, AfterValidator(_network)]
+SourcePath = Annotated[str, Field(min_length=1), AfterValidator(_source_path)]
+OptionalSourcePath = Annotated[str, AfterValidator(_source_path)]
+SourceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$"), AfterValidator(_source_name)]
 TimeOfDay = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
 
@@ -267,7 +332,6 @@ class Bot(Section):
     data_dir: Annotated[Path, PlainValidator(_folder)] = Field(
         default_factory=lambda: Path("data"), validate_default=True
     )
-    language: Literal["zh", "en"] = "zh"
     time_zone: Annotated[str, AfterValidator(_zone)] = "Asia/Shanghai"
     company: Text = "托管运维服务商"
     hotline: str = ""
@@ -331,6 +395,10 @@ class Feishu(Platform):
     app_id: str = ""
     app_secret: OptionalSecretRef = NOTHING
     owner: str = ""
+    urgency: Literal["app", "sms", "phone"] = "app"
+    verification_token: OptionalSecretRef = NOTHING
+    """With it events come by HTTP, to /callbacks/feishu, and there is no long connection."""
+    encrypt_key: OptionalSecretRef = NOTHING
     base_url: RequiredUrl = "https://open.feishu.cn"
 
 
@@ -350,10 +418,52 @@ class DingTalk(Platform):
 
 
 class Slack(Platform):
-    needs = ("bot_token", "app_token")
+    needs = ("bot_token",)
     bot_token: OptionalSecretRef = NOTHING
     app_token: OptionalSecretRef = NOTHING
+    """With it the bot dials out (Socket Mode)."""
+    signing_secret: OptionalSecretRef = NOTHING
+    """In its place Slack calls /callbacks/slack, and there is no socket."""
     base_url: RequiredUrl = "https://slack.com/api"
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        if self.enabled and bool(self.app_token) == bool(self.signing_secret):
+            raise _wrong(
+                "app_token（长连接）和 signing_secret（HTTP 回调）要填写其中一个",
+                "one of app_token (socket mode) and signing_secret (HTTP) must be set",
+            )
+        return self
+
+
+class WeCom(Platform):
+    """`corp_id` and what follows are of an optional self-built app; `robot_url` is of an optional
+    group robot, and a secret because its key is in it."""
+
+    needs = ("bot_id", "secret")
+    bot_id: str = ""
+    secret: OptionalSecretRef = NOTHING
+    ws_url: Annotated[str, Field(pattern=r"^wss?://[^\s@]+$")] = "wss://openws.work.weixin.qq.com"
+    corp_id: str = ""
+    agent_id: Annotated[int, BeforeValidator(_no_bool), Field(ge=0)] = 0
+    app_secret: OptionalSecretRef = NOTHING
+    app_token: OptionalSecretRef = NOTHING
+    app_aes_key: OptionalSecretRef = NOTHING
+    base_url: RequiredUrl = "https://qyapi.weixin.qq.com"
+    robot_url: OptionalSecretRef = NOTHING
+
+    @model_validator(mode="after")
+    def _whole_app(self) -> Self:
+        parts = (self.agent_id, self.app_secret, self.app_token, self.app_aes_key)
+        if self.corp_id and not all(parts):
+            raise _wrong(
+                "自建应用还要填写 agent_id、app_secret、app_token、app_aes_key",
+                "the self-built app needs agent_id, app_secret, app_token and app_aes_key",
+            )
+        key = self.app_aes_key.reveal()
+        if key and not re.fullmatch(r"[A-Za-z0-9]{43}", key):
+            raise _wrong("app_aes_key 应为 43 位", "app_aes_key must be 43 characters")
+        return self
 
 
 class Platforms(Section):
@@ -361,6 +471,35 @@ class Platforms(Section):
     feishu: Feishu = Feishu()
     dingtalk: DingTalk = DingTalk()
     slack: Slack = Slack()
+    wecom: WeCom = WeCom()
+
+
+class Mail(Platform):
+    """One-way: alerts by e-mail. `sender` is both who writes and where bounces come back to."""
+
+    needs = ("host", "sender")
+    host: str = ""
+    port: Port = 587
+    security: Literal["starttls", "tls"] = "starttls"
+    username: str = ""
+    password: OptionalSecretRef = NOTHING
+    sender: Annotated[str, Field(pattern=r"^$|^[\w.+-]+@[\w.-]+\.[a-zA-Z]+$")] = ""
+    ca_file: Artifact = None
+    timeout_seconds: Seconds = 30
+
+
+class Webhook(Platform):
+    """One-way: signed posts to an address of the customer's. `allow` names the networks of ours
+    that such an address may nevertheless lead into."""
+
+    allow: Annotated[tuple[Network, ...], BeforeValidator(_comma_list)] = ()
+    ca_file: Artifact = None
+    timeout_seconds: Seconds = 10
+
+
+class Channels(Section):
+    mail: Mail = Mail()
+    webhook: Webhook = Webhook()
 
 
 class BaseUrls(Section):
@@ -381,7 +520,6 @@ class VigilOps(Section):
         "vigilbot@example.com"
     )
     timeout_seconds: Seconds = 30
-    poll_seconds: Seconds = 30
     verify_tls: bool = True
 
 
@@ -393,6 +531,7 @@ class Deploy(Section):
     managed_user: Text = "root"
     managed_key: OptionalSecretRef = NOTHING
     managed_password: OptionalSecretRef = NOTHING
+    managed_sudo_password: OptionalSecretRef = NOTHING
     root_dir: Annotated[str, Field(pattern=r"^/")] = "/opt"
     backend_port_start: Port = 8101
     frontend_port_start: Port = 3101
@@ -404,16 +543,26 @@ class Deploy(Section):
     postgres_image: Image = IMAGES.postgres
     redis_image: Image = IMAGES.redis
     retention_days: Days = 90
-    backup_enabled: bool = True
-    backup_at: TimeOfDay = "03:00"
+    backup_at: TimeOfDay = "03:20"
     backup_keep_days: Days = 14
-    backup_dir: Annotated[str, Field(pattern=r"^/")] = "/opt/vigilops-backups"
 
     @property
     def images(self) -> Images:
         """What an instance of ours runs."""
         return Images(
             self.backend_image, self.frontend_image, self.postgres_image, self.redis_image
+        )
+
+    @property
+    def managed(self) -> Login:
+        """Our own host for way B; its host is empty when there is none."""
+        return Login(
+            self.managed_host,
+            self.managed_port,
+            self.managed_user,
+            self.managed_password,
+            self.managed_key,
+            self.managed_sudo_password,
         )
 
 
@@ -457,8 +606,7 @@ class Runs(Section):
     """`stop_after_failures` is the share of a wave's hosts whose failure stops the next wave."""
 
     at_once: Count = 50
-    wave_size: Count = 20
-    stop_after_failures: Share = 0.2
+    stop_after_failures: Share = 0.3
 
 
 class Promise(Section):
@@ -476,11 +624,10 @@ class ProPromise(Promise):
 
 
 class Sla(Section):
-    """`warn_at` is the share of a promised time after which its breach is announced."""
+    """What the contract promises, by tier."""
 
     basic: Promise = Promise()
     pro: ProPromise = ProPromise()
-    warn_at: Share = 0.8
 
 
 class Escalation(Section):
@@ -493,6 +640,163 @@ class Escalation(Section):
         AfterValidator(_rising),
     ] = (5, 15, 30)
     repeat_minutes: Count = 30
+
+
+class SourceShape(Section):
+    """A monitor of one's own whose posts are JSON: paths of where things stand in them."""
+
+    rule: SourcePath
+    label: str = ""
+    each: OptionalSourcePath = ""
+    title: OptionalSourcePath = ""
+    text: OptionalSourcePath = ""
+    host: OptionalSourcePath = ""
+    severity: OptionalSourcePath = ""
+    status: OptionalSourcePath = ""
+    fingerprint: Annotated[tuple[SourcePath, ...], BeforeValidator(_one_or_many)] = ()
+    starts_at: OptionalSourcePath = ""
+    ends_at: OptionalSourcePath = ""
+    url: OptionalSourcePath = ""
+    labels: OptionalSourcePath = ""
+    severities: dict[str, Severity] = Field(default_factory=dict)
+    firing: tuple[str, ...] = mapping.FIRING
+    resolved: tuple[str, ...] = mapping.RESOLVED
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(**{name: getattr(self, name) for name in type(self).model_fields})
+
+
+class Inhibit(Section):
+    """While a `source` fires, the `target`s with the same values of `equal` are not told. `set_by`
+    is who wants it so: without, no critical is hidden."""
+
+    source: Conditions
+    target: Conditions
+    equal: tuple[Text, ...] = ()
+    set_by: str = ""
+
+
+class Period(Section):
+    """Instants, as Alertmanager writes them; several of one name are alternatives."""
+
+    name: Text
+    times: tuple[tuple[str, str], ...] = ()
+    weekdays: tuple[str, ...] = ()
+    days_of_month: tuple[str, ...] = ()
+    months: tuple[str, ...] = ()
+    years: tuple[str, ...] = ()
+    location: str = ""
+
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        try:
+            self.interval("UTC")
+        except UsageError as error:
+            raise _wrong(str(error), "not a time, day, month, year or zone") from None
+        return self
+
+    def interval(self, zone: str) -> Interval:
+        """Return what it means; `zone` is where it is, unless it says so itself."""
+        return interval(
+            self.times,
+            self.weekdays,
+            self.days_of_month,
+            self.months,
+            self.years,
+            self.location or zone,
+        )
+
+
+class RouteTo(Section):
+    """How the alerts that match are told: the first route counts, unless it says `continue`."""
+
+    matchers: tuple[Condition, ...] = ()
+    go_on: bool = Field(default=False, alias="continue")
+    group_by: Annotated[tuple[Text, ...] | None, AfterValidator(_some)] = None
+    mute: tuple[Text, ...] = ()
+    active: tuple[Text, ...] = ()
+    set_by: str = ""
+    routes: tuple[RouteTo, ...] = ()
+
+    @property
+    def route(self) -> Route:
+        """Return it with all that is below it."""
+        return Route(
+            matchers=self.matchers,
+            go_on=self.go_on,
+            routes=tuple(one.route for one in self.routes),
+            group_by=self.group_by,
+            mute=self.mute,
+            active=self.active,
+            set_by=self.set_by,
+        )
+
+    def names(self) -> Iterator[str]:
+        """Yield the periods that it and those below it name."""
+        yield from (*self.mute, *self.active)
+        for one in self.routes:
+            yield from one.names()
+
+
+class Alerts(Section):
+    """How alerts become incidents and storms; which are not told, and who wants it so."""
+
+    group_by: Annotated[tuple[Text, ...], BeforeValidator(_comma_list)] = POLICY.group_by
+    wait_seconds: Seconds = POLICY.wait.total_seconds()
+    reopen_minutes: Seconds = POLICY.reopen / MINUTE
+    flaps: Count = POLICY.flaps
+    flap_minutes: Seconds = POLICY.flap_window / MINUTE
+    storm_incidents: Count = POLICY.storm_incidents
+    storm_alerts: Count = POLICY.storm_alerts
+    storm_factor: Seconds = POLICY.storm_factor
+    calm_minutes: Seconds = POLICY.calm / MINUTE
+    drain_minutes: Seconds = POLICY.drain / MINUTE
+    gather_seconds: Seconds = POLICY.gather.total_seconds()
+    maintenance_notice_minutes: Count = 60
+    inhibit: tuple[Inhibit, ...] = ()
+    periods: tuple[Period, ...] = ()
+    routes: tuple[RouteTo, ...] = ()
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        known = {period.name for period in self.periods}
+        for name in (name for route in self.routes for name in route.names()):
+            if name not in known:
+                raise _wrong(
+                    f"routes 提到的时段「{name}」不在 periods 里",
+                    f"a route names the period {name!r}, and there is none in periods",
+                )
+        return self
+
+    @property
+    def policy(self) -> Policy:
+        """How alerts are grouped, and when they are a storm."""
+        return Policy(
+            self.group_by,
+            timedelta(seconds=self.wait_seconds),
+            self.reopen_minutes * MINUTE,
+            self.flaps,
+            self.flap_minutes * MINUTE,
+            self.storm_incidents,
+            self.storm_alerts,
+            self.storm_factor,
+            self.calm_minutes * MINUTE,
+            self.drain_minutes * MINUTE,
+            timedelta(seconds=self.gather_seconds),
+        )
+
+    def rules(self, zone: str) -> Rules:
+        """Return what they mean; a period without a location is in `zone`."""
+        periods: dict[str, tuple[Interval, ...]] = {}
+        for period in self.periods:
+            there = periods.get(period.name, ())
+            periods[period.name] = (*there, period.interval(zone))
+        return Rules(
+            tuple(Inhibition(i.source, i.target, i.equal, i.set_by) for i in self.inhibit),
+            Routing(Route(routes=tuple(one.route for one in self.routes)), periods),
+            timedelta(minutes=self.maintenance_notice_minutes),
+        )
 
 
 class Log(Section):
@@ -508,6 +812,7 @@ class Settings(Section):
     vault: Vault
     web: Web
     platforms: Platforms
+    channels: Channels
     vigilops: VigilOps
     deploy: Deploy
     model: Model
@@ -515,7 +820,14 @@ class Settings(Section):
     runs: Runs
     sla: Sla
     escalation: Escalation
+    alerts: Alerts
     log: Log
+    sources: dict[SourceName, SourceShape] = Field(default_factory=dict)
+
+    @property
+    def known_sources(self) -> Mapping[str, Source]:
+        """Every monitor whose posts are understood: the built-in ones, and those described here."""
+        return with_shapes({name: source.shape for name, source in self.sources.items()})
 
     @property
     def database_url(self) -> str:
@@ -557,6 +869,25 @@ def load(path: Path | None, env: Mapping[str, str] = os.environ) -> Settings:
     raise ConfigError(tuple(_problem(error, sources) for error in found))
 
 
+class _Sources(BaseModel):
+    """Of a file the sources alone: to try a mapping one needs no key and no password."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+    sources: dict[SourceName, SourceShape] = Field(default_factory=dict)
+
+
+def load_shapes(path: Path) -> Mapping[str, Shape]:
+    """Read what `path` says of sources, by their names; raise `ConfigError` as `load` does."""
+    found: list[ErrorDetails] = []
+    try:
+        read = _Sources.model_validate(_read(path))
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+    else:
+        return {name: source.shape for name, source in read.sources.items()}
+    raise ConfigError(tuple(_problem(error, {}) for error in found))
+
+
 def known_keys(section: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
     """Yield the dotted path of every key that may be set."""
     for name, child in _children(section):
@@ -572,6 +903,9 @@ def flatten(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, object]
         value: object = getattr(section, name)
         if isinstance(value, BaseModel):
             yield from flatten(value, f"{prefix}{name}.")
+        elif isinstance(value, dict) and all(isinstance(x, BaseModel) for x in value.values()):
+            for named, child in value.items():
+                yield from flatten(child, f"{prefix}{name}.{named}.")
         else:
             yield f"{prefix}{name}", value
 
@@ -624,6 +958,8 @@ def _open_sections(tree: dict[str, Any], section: type[BaseModel]) -> None:
 def _children(section: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel] | None]]:
     for name, field in section.model_fields.items():
         kind = field.annotation
+        if get_origin(kind) is dict:
+            continue  # sections that the operator names: there are none until then
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield name, kind
         else:
@@ -652,6 +988,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "string_pattern_mismatch": ("格式不对，应符合 {pattern}", "must match {pattern}"),
     "tuple_type": ("应为列表 [..]", "must be a list, [..]"),
     "too_short": ("至少要有 {min_length} 项", "must hold at least {min_length}"),
+    "enum": ("只能是 {expected}", "must be {expected}"),
     "literal_error": ("只能是 {expected}", "must be {expected}"),
     "greater_than": ("必须大于 {gt}", "must be greater than {gt}"),
     "greater_than_equal": ("不能小于 {ge}", "must not be less than {ge}"),
@@ -713,5 +1050,7 @@ def _leaf(path: str) -> str:
 def _dotted(loc: Sequence[int | str]) -> str:
     path = ""
     for part in loc:
+        if part == "[key]":  # pydantic's way to say that the name before it is what is wrong
+            continue
         path += f"[{part}]" if isinstance(part, int) else f".{part}"
     return path.lstrip(".")

@@ -13,14 +13,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path, PurePosixPath
 
 import yaml
 from rich.console import Console
 from rich.table import Table
 
-from adapters.port import Account, Login, Model, Monitors, OutsideError, Servers, UsageError
+from adapters.port import Account, Model, Monitors, OutsideError, Servers, UsageError
 from adapters.words import NOTHING, Secret
+from bot import permissions
 from bot.config import ConfigError, Settings, load
 from bot.options import DEFAULT_CONFIG, Config
 from runbooks.compose import IMAGES, SECRETS, Images, Instance, files, unset
@@ -120,6 +122,14 @@ def checks_of(settings: Settings, tools: Tools) -> Mapping[str, Check]:
     if settings.platforms.webchat.enabled:
         file = settings.bot.data_dir / WEB_CHAT
         checks["网页聊天"] = lambda: asyncio.to_thread(web_chat, file)
+    if settings.platforms.feishu.enabled:
+        checks["飞书"] = lambda: platform(permissions.feishu(settings))
+    if settings.platforms.dingtalk.enabled:
+        checks["钉钉"] = lambda: platform(permissions.dingtalk(settings))
+    if settings.channels.mail.enabled:
+        checks["邮件"] = lambda: mail(settings)
+    if settings.channels.webhook.enabled:
+        checks["Webhook"] = lambda: webhook(settings.channels.webhook.allow)
     template = settings.artifacts.compose_template
     checks["compose 模板"] = lambda: asyncio.to_thread(compose, template, settings.deploy.images)
     if settings.deploy.managed_host:
@@ -208,6 +218,39 @@ def web_chat(file: Path) -> Verdict:
     return Mark.OK, f"{file.name} 完好"
 
 
+async def platform(asked: Awaitable[permissions.Told]) -> Verdict:
+    """Does the platform know the app, and has it every permission?"""
+    whole, what = await asked
+    return {True: Mark.OK, None: Mark.WARNING, False: Mark.FAILED}[whole], what
+
+
+async def mail(settings: Settings) -> Verdict:
+    """Can we sign in to the mail server, over TLS?"""
+    # Imported here: see _with_tools.
+    from bot.app import SystemClock  # noqa: PLC0415
+    from bot.channels import mail_of  # noqa: PLC0415
+
+    spoken = await mail_of(settings, SystemClock()).check()
+    who = (
+        f"以 {settings.channels.mail.username} 登录"
+        if settings.channels.mail.username
+        else "不登录"
+    )
+    return Mark.OK, f"{spoken}，{who}，发件人 {settings.channels.mail.sender}"
+
+
+async def webhook(allow: Sequence[str]) -> Verdict:
+    """Which private networks may a customer's webhook lead into?"""
+    networks = [ip_network(each) for each in allow]
+    named = "、".join(allow)
+    if any(each.is_loopback or not each.prefixlen for each in networks):
+        return (
+            Mark.WARNING,
+            f"放行了 {named}：客户填写的地址可以访问本机，请缩小 channels.webhook.allow",
+        )
+    return Mark.OK, f"只发往公网{f'和 {named}' if named else ''}"
+
+
 def bundle(path: Path | None) -> Verdict:
     """Does the agent bundle hold the installer and the agent's tree?"""
     if path is None:
@@ -249,15 +292,7 @@ def compose(path: Path | None, images: Images = IMAGES) -> Verdict:
 
 async def managed_host(settings: Settings, servers: Servers) -> Verdict:
     """Can we log in, become root and find Docker Compose?"""
-    deploy = settings.deploy
-    login = Login(
-        deploy.managed_host,
-        deploy.managed_port,
-        deploy.managed_user,
-        deploy.managed_password,
-        deploy.managed_key,
-    )
-    async with servers.shell(login) as shell:
+    async with servers.shell(settings.deploy.managed) as shell:
         ran = await shell.run("docker compose version", root=True)
     if ran.exit:
         return Mark.FAILED, "可以登录，但没有 Docker Compose：请安装 docker 和 compose 插件"

@@ -19,10 +19,11 @@ from commands.declare import Book, Call
 from commands.desk import Desk
 from runbooks import credentials, due, intake
 from runbooks import walk as walking
+from runbooks.alerting.respond import Deed, Responder, deed
 from runbooks.begin import begin
 from runbooks.book import Decision, Gate, Runbook
 from runbooks.cards import CURED, PASSWORD, log_of
-from runbooks.kit import CHINA
+from runbooks.kit import CHINA, House
 from runbooks.press import Press, press
 from storage.records import Delivery, DeliveryState, Lane, Run
 from storage.store import Store, Unit
@@ -46,6 +47,7 @@ class Inbox:
         documents: Documents,
         keys: Keys,
         zone: ZoneInfo = CHINA,
+        house: House | None = None,
     ) -> None:
         self._store = store
         self._books = books
@@ -55,6 +57,7 @@ class Inbox:
         self._documents = documents
         self._keys = keys
         self._zone = zone
+        self._house = house or House(zone=zone)
 
     async def take(self, event: Event, *, quiet: bool = False) -> str:
         """Take one delivery and return what was wrong with it, empty when nothing was; a second
@@ -128,6 +131,10 @@ class Inbox:
             card = await due.finish(owed, event.chat, event.sender, now, zone, unit)
             await self._say(event, card, unit)
             return ()
+        if done := deed(event.action):
+            _may(role, Role.ENGINEER, event.sender)
+            await self._respond(event, done, unit)
+            return ()
         if pressed := press(event.action):
             run = await self._drawn(event, pressed, unit)
             if pressed.verb == "log":
@@ -149,11 +156,31 @@ class Inbox:
             return ()
         role = await self.role(message, unit)
         customer = await unit.customers.of_chat(message.chat)
-        desk = Desk(unit, self._books, self._clock, customer, self._documents, self._keys, rows)
+        desk = Desk(
+            unit,
+            self._books,
+            self._clock,
+            customer,
+            self._documents,
+            self._keys,
+            rows,
+            house=self._house,
+        )
         card = await parsed.run(Call(message, role, customer.id if customer else None, desk))
         if card:
             await self._say(message, card, unit)
         return desk.begun
+
+    async def _respond(self, event: Click | Submission, done: Deed, unit: Unit) -> None:
+        """Do what a button of an alert's card says; what the card itself shows is not said again."""
+        customer = await unit.customers.of_chat(event.chat)
+        if customer is None:
+            raise UsageError("这张卡片不属于本群")
+        now = self._clock.now()
+        responder = Responder(customer, event.sender, now, self._house, unit)
+        said = await responder.press(done, event.id)
+        if done.spoken:
+            await self._say(event, say(said), unit)
 
     async def _drawn(self, event: Event, pressed: Press, unit: Unit) -> Run:
         """Return the run that a press is about, if its card is the present one of this group."""

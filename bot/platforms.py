@@ -12,15 +12,18 @@ def enabled(settings: Settings, clock: Clock) -> Iterator[ChatPlatform]:
     """Yield the enterprise platforms of these settings, not yet entered."""
     platforms, folder = settings.platforms, settings.bot.data_dir
     if platforms.feishu.enabled:
-        from adapters.feishu.link import Feishu  # noqa: PLC0415 - with it comes lark-oapi
+        from adapters.feishu.link import Feishu, Hook  # noqa: PLC0415 - with it comes lark-oapi
 
         feishu = platforms.feishu
+        token = feishu.verification_token
         yield Feishu(
             feishu.app_id,
             feishu.app_secret,
             clock=clock,
             base_url=feishu.base_url,
             owner=feishu.owner,
+            hook=Hook(token, feishu.encrypt_key) if token else None,
+            urgency=feishu.urgency,
         )
     if platforms.dingtalk.enabled:
         from adapters.dingtalk.link import DingTalk  # noqa: PLC0415 - with it comes its SDK
@@ -45,4 +48,35 @@ def enabled(settings: Settings, clock: Clock) -> Iterator[ChatPlatform]:
         from adapters.slack.link import Slack  # noqa: PLC0415 - with it comes slack-bolt
 
         slack = platforms.slack
-        yield Slack(slack.bot_token, slack.app_token, clock=clock, base_url=slack.base_url)
+        yield Slack(
+            slack.bot_token,
+            slack.app_token,
+            clock=clock,
+            base_url=slack.base_url,
+            signing_secret=slack.signing_secret,
+        )
+    if platforms.wecom.enabled:
+        from adapters.wecom.app import App, Robot  # noqa: PLC0415 - with it comes websockets
+        from adapters.wecom.link import WeCom  # noqa: PLC0415
+
+        wecom = platforms.wecom
+        yield WeCom(
+            wecom.bot_id,
+            wecom.secret,
+            state=folder / "wecom.sqlite",
+            clock=clock,
+            ws_url=wecom.ws_url,
+            public_url=settings.web.url,
+            app=App(
+                wecom.corp_id,
+                wecom.agent_id,
+                wecom.app_secret,
+                token=wecom.app_token,
+                aes_key=wecom.app_aes_key,
+                clock=clock,
+                base_url=wecom.base_url,
+            )
+            if wecom.corp_id
+            else None,
+            robot=Robot(wecom.robot_url, clock) if wecom.robot_url else None,
+        )

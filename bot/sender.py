@@ -14,15 +14,13 @@ from datetime import UTC, datetime, timedelta
 from adapters.card import Card, dumps, loads, plain
 from adapters.port import ChatPlatform, Clock, InDoubt, Permanent, Transient
 from adapters.words import Chat, File, Receipt
-from bot.budget import Budget
+from bot.budget import Budget, gap
+from bot.living import Teller
 from storage.records import Delivery, DeliveryState, Lane, LivingCard
 from storage.store import Store, Unit
 
 BACK_OFF = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Seconds before the next try, where the platform names no time."""
-
-GAP = timedelta(seconds=1)
-"""Between two drawings of one living card: a person cannot read faster."""
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -43,6 +41,7 @@ class Sender:
         self._draw = draw
         self._clock = clock
         self._budget = Budget()
+        self._teller = Teller()
         self._drawn: dict[str, datetime] = {}
         self._busy: set[Chat] = set()
 
@@ -84,19 +83,23 @@ class Sender:
         await self._store.changed.wait()
 
     def _may(self, entry: Delivery, now: datetime) -> bool:
-        """Is there room in the chat's budget, and was a living card left in peace long enough?"""
-        if entry.living and now - self._drawn.get(entry.living, LONG_AGO) < GAP:
-            return False
+        """Is there room in the chat's budget, and was a living card left in peace long enough? An
+        alarm waits for no peace."""
         platform = self._chats.get(entry.chat.platform)
         limit = platform.can.per_chat_per_minute if platform else 1
-        return self._budget.allows(entry.chat, entry.lane, limit, now)
+        early = now - self._drawn.get(entry.living, LONG_AGO) < gap(limit)
+        if entry.living and early and entry.lane is not Lane.ALARM:
+            return False
+        edit, hourly = bool(entry.living), platform.can.per_chat_per_hour if platform else 0
+        return self._budget.allows(entry.chat, entry.lane, limit, now, edit=edit, per_hour=hourly)
 
     async def _deliver(self, entry: Delivery) -> None:
         platform = self._chats.get(entry.chat.platform)
         if platform is None:
             await self._fail(entry, f"平台 {entry.chat.platform} 没有启用")
             return
-        self._budget.spend(entry.chat, self._clock.now())
+        if not entry.living:
+            self._budget.spend(entry.chat, self._clock.now())
         try:
             if entry.living:
                 self._drawn[entry.living] = self._clock.now()
@@ -116,17 +119,28 @@ class Sender:
             living = await unit.outbox.living(entry.living)
             assert living is not None
             card = await self._draw(entry.living, unit)
-        receipt = await _show(entry, living, card, platform)
+        now, edits = self._clock.now(), platform.can.can_edit
+        if not edits and not self._teller.due(entry, living, card, now):
+            return  # it waits for its digest, and is looked at again after its pause
+        self._budget.spend(entry.chat, now)
+        if edits:
+            receipt = await _show(entry, living, card, platform)
+        else:
+            anew = f"{living.key}#{living.version}" if living.receipt else entry.key
+            receipt = await self._teller.show(living, card, platform, anew, now)
         async with self._store.unit() as unit:
             await unit.outbox.drawn(entry.living, living.version, receipt.id)
-            now = await unit.outbox.living(entry.living)
-            assert now is not None
+            present = await unit.outbox.living(entry.living)
+            assert present is not None
             # A fact that came while we drew found this entry waiting and added none of its own.
-            state = DeliveryState.WAITING if now.version > living.version else DeliveryState.SENT
+            stale = present.version > living.version
+            state = DeliveryState.WAITING if stale else DeliveryState.SENT
+            # Read again: such a fact may be more urgent than the one that we drew for, or less.
+            waiting = await unit.outbox.by_key(entry.key) or entry
+            lane = waiting.lane if waiting.at != entry.at else Lane.PROGRESS
             at = self._clock.now()
-            await unit.outbox.save(
-                replace(entry, state=state, receipt=receipt.id, sent_at=at, tries=0, due=None)
-            )
+            sent = replace(waiting, lane=lane, state=state, receipt=receipt.id, sent_at=at)
+            await unit.outbox.save(replace(sent, tries=0, due=None))
 
     async def _sent(self, entry: Delivery, receipt: Receipt) -> None:
         now = self._clock.now()
@@ -177,8 +191,6 @@ async def _show(entry: Delivery, living: LivingCard, card: Card, platform: ChatP
     anew = f"{living.key}#{living.version}"
     if not living.receipt:
         return await platform.send(living.chat, card, key=entry.key)
-    if not platform.can.can_edit:
-        return await platform.send(living.chat, card, key=anew)
     try:
         return await platform.edit(Receipt(living.chat, living.receipt), card)
     except Permanent:

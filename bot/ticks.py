@@ -7,11 +7,12 @@ at that instant, in the transaction that finds it due, so two replicas never say
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from adapters.card import Card, Fields, Text, Tone, dumps
-from adapters.port import UsageError
+from adapters.card import Card, Fields, Text, Tone, dumps, say
+from adapters.port import ChatPlatform, Metered, UsageError
 from adapters.words import Role
 from commands.whoami import TITLES
 from runbooks import due
@@ -62,6 +63,26 @@ async def ask_for_duties(now: datetime, zone: ZoneInfo, store: Store) -> bool:
             return False
         await unit.outbox.mark(key, operations.chat, now)
     return True
+
+
+async def warn_of_quota(platforms: Iterable[ChatPlatform], now: datetime, store: Store) -> int:
+    """Say in the operations group, once a month and platform, that its calls come to an end; return
+    how many were said."""
+    meters = [(one.name, one.meter) for one in platforms if isinstance(one, Metered)]
+    warnings = [(name, meter) for name, meter in meters if meter.warning]
+    if not warnings:
+        return 0
+    said = 0
+    async with store.unit() as unit:
+        operations = await unit.outbox.living(walking.OPERATIONS)
+        if operations is None:
+            return 0
+        for name, meter in warnings:
+            card = dumps(say("接口调用快用完了", meter.warning, tone=Tone.WARNING))
+            key, state = f"quota:{name}:{meter.period}", DeliveryState.WAITING
+            entry = Delivery(0, key, operations.chat, Lane.NORMAL, state, now, card)
+            said += await unit.outbox.put(entry)
+    return said
 
 
 async def forget(now: datetime, store: Store) -> int:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from commands.accept import accept
+from commands.ack import ACK
+from commands.alerts import alerts
 from commands.bind import bind
 from commands.cancel import cancel
 from commands.declare import Book
+from commands.escalate import ESCALATE
 from commands.handover import handover
+from commands.hook import HOOK
+from commands.incident import incident
 from commands.install_agent import install_agent
+from commands.maintain import MAINTAIN
 from commands.monitor import MONITOR
 from commands.onboard import onboard
+from commands.oncall import ONCALL
 from commands.ops import ops
 from commands.pair import pair
+from commands.resolve import resolve
 from commands.retry import retry
 from commands.role import role
 from commands.server import SERVER
+from commands.silence import SILENCE
 from commands.skip import skip
 from commands.status import status
 from commands.test_alert import test_alert
@@ -34,6 +43,15 @@ BOOK = Book(
     handover,
     *SERVER,
     *MONITOR,
+    *ACK,
+    resolve,
+    alerts,
+    incident,
+    *HOOK,
+    *ONCALL,
+    *ESCALATE,
+    *SILENCE,
+    *MAINTAIN,
     tier,
     pair,
     role,

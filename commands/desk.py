@@ -9,6 +9,7 @@ from typing import Any
 from adapters.port import Clock, Documents, Keys, ServerRow, UsageError
 from commands.declare import Call
 from runbooks.book import Runbook
+from runbooks.kit import House
 from storage.records import Customer, Run
 from storage.runs import OPEN
 from storage.store import Unit
@@ -27,6 +28,7 @@ class Desk:
     rows: tuple[ServerRow, ...] = ()
     """The list of servers that came with the message."""
     begun: list[Run] = field(default_factory=list)
+    house: House = field(default_factory=House)
 
     def owner(self) -> Customer:
         """Return this chat's customer, or say what to type."""

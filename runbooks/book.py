@@ -68,10 +68,11 @@ class Each:
     title: str
     over: Subjects
     do: DoEach
-    at_once: int = 50
+    at_once: int | None = None
+    """How many at the same time; None for as many as the house allows."""
     canary: bool = False
-    stop_after: float = 1.0
-    """Share of hosts that may fail before no further host is begun."""
+    stop_after: float | None = 1.0
+    """Share of hosts that may fail before no further host is begun; None for the house's."""
     when: Condition | None = None
     sop: tuple[str, ...] = ()
 

@@ -16,7 +16,17 @@ TEMPLATES = Path(__file__).with_name("templates")
 SECRETS = ("JWT_SECRET_KEY", "AGENT_TOKEN_HMAC_KEY", "POSTGRES_PASSWORD")
 """Made once per customer: with another key all tokens are dead, with another password all data."""
 
-KEEP_DAYS = 14
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """When an instance of ours is saved every day, and for how many days that is kept."""
+
+    at: str = "03:20"
+    """HH:MM by the host's clock."""
+    keep: int = 14
+
+
+BACKUP = Backup()
 
 PRIVATE, PUBLIC, PROGRAM = 0o600, 0o644, 0o700
 
@@ -70,13 +80,14 @@ def files(
     secrets: Mapping[str, Secret],
     template: Path | None = None,
     images: Images = IMAGES,
+    backup: Backup = BACKUP,
 ) -> tuple[Laid, ...]:
     """Return the compose file, its .env and the backup script; `template` replaces the first."""
     compose = template or TEMPLATES / "compose.yml"
     return (
         Laid("compose.yml", compose.read_text("utf-8"), PUBLIC),
         Laid(".env", _env(instance, secrets, images), PRIVATE),
-        Laid("backup.sh", _backup(instance), PROGRAM),
+        Laid("backup.sh", _backup(instance, backup), PROGRAM),
     )
 
 
@@ -116,12 +127,12 @@ def _env(instance: Instance, secrets: Mapping[str, Secret], images: Images) -> s
     )
 
 
-def _backup(instance: Instance) -> str:
+def _backup(instance: Instance, backup: Backup) -> str:
     text = (TEMPLATES / "backup.sh").read_text("utf-8")
     for name, value in (
         ("project", instance.project),
         ("generation", instance.generation),
-        ("keep", str(KEEP_DAYS)),
+        ("keep", str(backup.keep)),
     ):
         text = text.replace(f"{{{name}}}", value)
     return text

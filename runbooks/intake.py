@@ -36,6 +36,8 @@ WAYS = (
 LONGEST_URL = 300
 MOST = 50
 """Lines of a list: contacts, systems."""
+CONTACT_HINT = "每行一位：姓名，职务，电话，邮箱（可选）"
+_EMAIL = re.compile(r"[\w.+-]{1,64}@([a-z0-9-]{1,63}\.)+[a-z]{2,63}", re.ASCII | re.IGNORECASE)
 _PHONE = re.compile(r"\+?[0-9][0-9 \-]{5,19}")
 _DOMAIN = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
 
@@ -62,7 +64,7 @@ def form(company: str = "") -> Card:
     tiers = tuple((str(t), f"{TIER_NAMES[t]} ¥{TIER_PRICES[t]:,}/月") for t in Tier)
     inputs = (
         Input("company", "公司名称", value=company, hint="与合同一致", required=True),
-        Input("contacts", "联系人", Entry.TEXT, hint="每行一位：姓名，职务，电话", required=True),
+        Input("contacts", "联系人", Entry.TEXT, hint=CONTACT_HINT, required=True),
         Input(
             "servers", "服务器清单", Entry.TEXT, hint="每行一台：名称 地址 端口 用户，或上传文件"
         ),
@@ -159,6 +161,10 @@ def _contacts(text: str, wrong: list[str]) -> tuple[Contact, ...]:
                 found.append(Contact(name, phone=_narrow(phone)))
             case [name, role, phone] if name and _is_phone(phone):
                 found.append(Contact(name, role, _narrow(phone)))
+            case [name, role, phone, email] if (
+                name and _is_phone(phone) and _EMAIL.fullmatch(email)
+            ):
+                found.append(Contact(name, role, _narrow(phone), email))
             case _:
                 wrong.append(f"「联系人」第 {number} 行请写成：姓名，职务，电话")
     if not found and not any("联系人" in each for each in wrong):

@@ -22,7 +22,9 @@ from adapters.port import (
     Transient,
 )
 from adapters.words import NOTHING, Secret
-from runbooks.compose import IMAGES, Images
+from runbooks.alerting.muting import NO_RULES, Rules
+from runbooks.alerting.policy import POLICY, Policy
+from runbooks.compose import BACKUP, IMAGES, Backup, Images
 from storage.people import PORTS
 from storage.records import Effect, EffectState, PortPlan
 from storage.store import Store, Unit
@@ -67,6 +69,7 @@ class House:
     """The compose template; None for the one that is shipped."""
     images: Images = IMAGES
     """What an instance of ours runs."""
+    backup: Backup = BACKUP
     deploy_script: Path | None = None
     """The upstream deploy script for way A; None for our own compose file."""
     generation: str = "vigilops"
@@ -76,6 +79,12 @@ class House:
     """Share of hosts that may fail before a wave is stopped."""
     escalate_after: tuple[int, ...] = (5, 15, 30)
     """Minutes until each level of the escalation policy, unless the customer wants others."""
+    alerting: Policy = POLICY
+    """How alerts are grouped, and when they are a storm."""
+    muting: Rules = NO_RULES
+    """Which alerts are not to be told, by the configuration."""
+    escalate_repeat: int = 30
+    """Minutes from the last level until all begins again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from datetime import timedelta
 from adapters.words import Role
 from runbooks.book import Each, Gate, Phase, Runbook, Step
 from runbooks.case import Onboarding
-from runbooks.kit import House
 from runbooks.steps import (
     acceptance,
     agent,
@@ -26,7 +25,6 @@ from runbooks.steps import (
 )
 
 DAY = timedelta(days=1)
-AT_ONCE, STOP_AFTER = House().at_once, House().stop_after
 
 ONBOARDING: Runbook[Onboarding] = Runbook(
     "onboarding",
@@ -51,8 +49,8 @@ ONBOARDING: Runbook[Onboarding] = Runbook(
         Step("backup", "配置备份", instance.backup, when=deploy.is_ours, sop=("init-backup",)),
 
         Phase("Agent 安装", "Day 1-2", minutes=10),
-        Each("agent", "安装 Agent", servers.names, agent.install, AT_ONCE, canary=True,
-             stop_after=STOP_AFTER, sop=("command-token", "command-agent")),
+        Each("agent", "安装 Agent", servers.names, agent.install, canary=True,
+             stop_after=None, sop=("command-token", "command-agent")),
         # They only wait, and share one look at the monitor: all of them may at once.
         Each("online", "确认数据上报", servers.names, agent.online, 1000, sop=("data-figures",)),
         Step("counted", "仪表盘核对", agent.counted, tries=3,

@@ -284,8 +284,9 @@ async def _each(run: Run, line: Each, case: Any, kit: Kit) -> str:
     done = {n for n, host in known.items() if host.state is LineState.DONE}
     todo = [name for name in names if name not in done]
     failed = 0
-    limit = line.stop_after * len(names)
-    gate = asyncio.Semaphore(line.at_once)
+    house = kit.house
+    limit = len(names) * (house.stop_after if line.stop_after is None else line.stop_after)
+    gate = asyncio.Semaphore(line.at_once or house.at_once)
     notes = _Notes(run, kit)
 
     async def visit(name: str) -> None:

@@ -52,7 +52,7 @@ class Hooks:
             return
         await self._db.execute(
             sa.insert(hooks).values(
-                token_hash=_hash(token), source=source, customer=customer, at=at
+                token_hash=hash_of(token), source=source, customer=customer, at=at
             )
         )
 
@@ -62,18 +62,27 @@ class Hooks:
             sa.delete(hooks).where(
                 (hooks.c.customer == customer)
                 & (hooks.c.source == source)
-                & (hooks.c.token_hash != _hash(token))
+                & (hooks.c.token_hash != hash_of(token))
             )
         )
         return gone.rowcount
 
     async def customer_of(self, source: str, token: Secret) -> int | None:
         """Return whose token it is; None when it is nobody's, or for another source."""
-        wanted = _hash(token)
+        wanted = hash_of(token)
         row = (await self._db.execute(sa.select(hooks).where(hooks.c.token_hash == wanted))).first()
         if row is None or not hmac.compare_digest(row.token_hash, wanted) or row.source != source:
             return None
         return int(row.customer)
+
+    async def of(self, customer: int) -> Sequence[tuple[str, datetime]]:
+        """Return (source, since when) of each address of a customer's, the oldest first."""
+        rows = await self._db.execute(
+            sa.select(hooks.c.source, hooks.c.at)
+            .where(hooks.c.customer == customer)
+            .order_by(hooks.c.at, hooks.c.source)
+        )
+        return [(row.source, row.at) for row in rows]
 
     async def customers(self, source: str) -> Sequence[int]:
         """Return the customers that a source was ever given an address for."""
@@ -126,5 +135,6 @@ class Hooks:
         return to_record(SeenAlert, row) if row else None
 
 
-def _hash(token: Secret) -> str:
-    return hashlib.sha256(token.reveal().encode()).hexdigest()
+def hash_of(token: Secret) -> str:
+    """Return what is kept of a token. A path may hold half a character: that is no token of ours."""
+    return hashlib.sha256(token.reveal().encode(errors="replace")).hexdigest()

@@ -31,10 +31,19 @@ class Outbox:
         await self._db.execute(sa.insert(outbox).values(row))
         return True
 
-    async def mark(self, key: str, chat: Chat, at: datetime) -> LivingCard:
+    async def mark(
+        self,
+        key: str,
+        chat: Chat,
+        at: datetime,
+        *,
+        lane: Lane = Lane.PROGRESS,
+        due: datetime | None = None,
+    ) -> LivingCard:
         """Mark a living card dirty: its version counts up, and one entry waits to draw it.
 
-        Marks never pile up: while an entry waits, another mark only raises the version.
+        Marks never pile up: while an entry waits, another mark only raises the version, and brings
+        it forward when it is more urgent. With `due` it is not drawn before.
         """
         card = await self.living(key)
         if card is None:
@@ -43,24 +52,50 @@ class Outbox:
         else:
             card = replace(card, version=card.version + 1)
             await self._save(card)
-        waiting = await self._db.scalar(
-            sa.select(outbox.c.id).where(
-                (outbox.c.living == key) & (outbox.c.state == str(DeliveryState.WAITING))
-            )
-        )
+        waiting = await self._waiting(key)
         if waiting is None:
             await self.put(
                 Delivery(
                     id=0,
                     key=f"{key}#{card.version}",
                     chat=card.chat,
-                    lane=Lane.PROGRESS,
+                    lane=lane,
                     state=DeliveryState.WAITING,
                     at=at,
                     living=key,
+                    due=due,
                 )
             )
+        elif lane is Lane.ALARM or (waiting.due and not waiting.tries):
+            sooner = due if due and waiting.due and due < waiting.due else waiting.due
+            await self._db.execute(
+                sa.update(outbox)
+                .where(outbox.c.id == waiting.id)
+                # The instant tells the sender, who may be drawing just now, of the urgency.
+                .values(lane=_first(lane, waiting.lane), due=sooner if due else None, at=at)
+            )
         return card
+
+    async def withdraw(self, key: str) -> bool:
+        """Take back a living card that was never shown; False when it was, or nothing waits."""
+        card = await self.living(key)
+        if card is None or card.drawn:
+            return False
+        gone = await self._db.execute(
+            sa.delete(outbox).where(
+                (outbox.c.living == key) & (outbox.c.state == str(DeliveryState.WAITING))
+            )
+        )
+        return gone.rowcount > 0
+
+    async def _waiting(self, key: str) -> Delivery | None:
+        rows = await self._db.execute(
+            sa.select(outbox).where(
+                (outbox.c.living == key) & (outbox.c.state == str(DeliveryState.WAITING))
+            )
+        )
+        found = rows.mappings().first()
+        return to_record(Delivery, found) if found else None
 
     async def move(self, key: str, chat: Chat) -> None:
         """Have a living card drawn in another chat from now on; the old one stays as it is."""
@@ -89,10 +124,13 @@ class Outbox:
         """Return, for each chat that has something due, its next entry.
 
         Alarms go before the rest, the rest in the order in which it was written; an entry that
-        backs off holds back its own lane only.
+        backs off holds back its own lane only, one whose time has yet to come holds back none.
         """
-        waiting = outbox.c.state == str(DeliveryState.WAITING)
-        order = (outbox.c.due.desc().nulls_last(), outbox.c.id)
+        waiting = (outbox.c.state == str(DeliveryState.WAITING)) & (
+            outbox.c.due.is_(None) | (outbox.c.due <= now) | (outbox.c.tries > 0)
+        )
+        # What is said once goes before a card that is drawn again and again.
+        order = (outbox.c.due.desc().nulls_last(), outbox.c.living != "", outbox.c.id)
         first = (
             sa.select(
                 outbox,
@@ -144,3 +182,9 @@ class Outbox:
         row = to_row(card)
         key = row.pop("key")
         await self._db.execute(sa.update(living_cards).where(living_cards.c.key == key).values(row))
+
+
+def _first(one: Lane, other: Lane) -> Lane:
+    """Return the more urgent lane."""
+    order = tuple(Lane)
+    return min(one, other, key=order.index)

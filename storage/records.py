@@ -363,6 +363,21 @@ class Accepted:
     body: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A job that says that it is alive: when it does not, that is an alert (a dead man's switch)."""
+
+    customer: int
+    name: str
+    token_hash: str = field(repr=False)
+    every: int
+    """Seconds within which it must be heard again."""
+    due: datetime
+    last_at: datetime | None = None
+    missed: bool = False
+    """Was its silence told?"""
+
+
 class IncidentState(StrEnum):
     """Where an incident stands. An acknowledged one is open again when a new critical joins it."""
 
@@ -393,3 +408,131 @@ class Incident:
     resolved_at: datetime | None = None
     resolved_by: Person | None = None
     """None when its alerts ended by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAlert:
+    """An alert as it stands: one row for each that a source of a customer ever named."""
+
+    customer: int
+    source: str
+    fingerprint: str
+    incident: int
+    """The incident that it belongs to, or last did; 0 while it is hidden and never was in one."""
+    group: str
+    firing: bool
+    severity: Severity
+    rule: str
+    host: str
+    title: str
+    text: str
+    url: str
+    labels: Mapping[str, str]
+    since: datetime
+    """When its present or last episode was durably accepted."""
+    changed_at: datetime
+    flips: tuple[datetime, ...] = ()
+    """When it lately began or ended, the oldest first."""
+    hidden: str = ""
+    """What a person set that hides it, with its end, in words; empty while it is seen."""
+
+
+class StormPhase(StrEnum):
+    """How a customer's group is told of alerts: each incident by itself, or all on one card."""
+
+    NORMAL = "normal"
+    STORM = "storm"
+    DRAIN = "drain"
+    """It has calmed down; the card stays until it is quiet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Storm:
+    """How much comes for a customer, and what phase that has led to."""
+
+    customer: int
+    phase: StormPhase = StormPhase.NORMAL
+    since: datetime | None = None
+    """When the present storm began; None in NORMAL."""
+    calm_since: datetime | None = None
+    """Since when little comes; None while much does."""
+    critical_at: datetime | None = None
+    """When the last new critical came."""
+    recent: tuple[tuple[datetime, int, int], ...] = ()
+    """New alerts and new incidents of the last minute, by the instant at which they were folded."""
+    usual: float = 0.0
+    """New alerts a minute, smoothed over the calm hours."""
+    measured_at: datetime | None = None
+    peak: int = 0
+    """Most new alerts in one minute of this storm."""
+    received: int = 0
+    """Alerts that came in this storm, repeats included."""
+    number: int = 0
+    """Counts the storms of this customer: the card's key has it."""
+    gathering_until: datetime | None = None
+    """New criticals until then share one message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Somebody wants to hear nothing of some alerts until then. It is ended, and never deleted."""
+
+    id: int
+    customer: int
+    matchers: str
+    """As typed in Alertmanager's syntax, all of which must hold."""
+    starts_at: datetime
+    ends_at: datetime
+    by: Person
+    reason: str = ""
+    ended_by: Person | None = None
+    """Who ended it before its time: then `ends_at` is that instant."""
+
+
+class Every(StrEnum):
+    """How often a maintenance window comes back, by the clock of the house."""
+
+    ONCE = "once"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """Planned work, during which some alerts of a customer are expected."""
+
+    id: int
+    customer: int
+    matchers: str
+    """Empty: everything of the customer."""
+    starts_at: datetime
+    """Of the first time."""
+    minutes: int
+    every: Every
+    by: Person
+    created_at: datetime
+    reason: str = ""
+    day: int = 0
+    """Of the month, for MONTH; -1 is the last."""
+    ended_at: datetime | None = None
+    """When somebody called it off: it hides nothing from then on."""
+    ended_by: Person | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Muted:
+    """An alert that would have fired: what a maintenance window's report is made of."""
+
+    maintenance: int
+    starts_at: datetime
+    """Which time of the window."""
+    fingerprint: str
+    severity: Severity
+    rule: str
+    host: str
+    title: str
+    first_at: datetime
+    last_at: datetime
+    count: int = 1
+    """How often it began to fire."""

@@ -17,6 +17,9 @@ _PARTS: Mapping[str, tuple[type[Chat | Person], tuple[str, ...]]] = {
     "by": (Person, ("platform", "id", "name")),
     "started_by": (Person, ("platform", "id", "name")),
     "ring": (Person, ("platform", "id", "name")),
+    "acked_by": (Person, ("platform", "id", "name")),
+    "resolved_by": (Person, ("platform", "id", "name")),
+    "ended_by": (Person, ("platform", "id", "name")),
     "person": (Person, ("platform", "id", "name")),
 }
 _PREFIX = {"started_by": "by"}

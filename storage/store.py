@@ -12,13 +12,18 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from storage import migrate
+from storage.advice import Advices
 from storage.audit import Audit
 from storage.duties import Duties
+from storage.heartbeats import Heartbeats
 from storage.held import Held
 from storage.hooks import Hooks
+from storage.incidents import Incidents
+from storage.oncall import Escalations, OnCall
 from storage.outbox import Outbox
 from storage.people import Customers, People, Ports, Servers
 from storage.runs import Effects, Lines, Runs
+from storage.silences import Maintenances, Silences
 from storage.together import Together
 from storage.trust import Links, Signatures
 from storage.vault import Seal, Vault
@@ -34,20 +39,27 @@ WRITER = 0x76696769
 class Unit:
     """One transaction: all that is done through it happens together, or not at all."""
 
+    advices: Advices
     audit: Audit
     customers: Customers
     duties: Duties
     effects: Effects
+    escalations: Escalations
+    heartbeats: Heartbeats
     held: Held
     hooks: Hooks
+    incidents: Incidents
     lines: Lines
     links: Links
+    maintenance: Maintenances
+    oncall: OnCall
     outbox: Outbox
     people: People
     ports: Ports
     runs: Runs
     servers: Servers
     signatures: Signatures
+    silences: Silences
     vault: Vault
 
 
@@ -137,20 +149,27 @@ class Store:
 
     def _of(self, connection: AsyncConnection) -> Unit:
         return Unit(
+            Advices(connection),
             Audit(connection),
             Customers(connection),
             Duties(connection),
             Effects(connection),
+            Escalations(connection),
+            Heartbeats(connection),
             Held(connection),
             Hooks(connection),
+            Incidents(connection),
             Lines(connection),
             Links(connection),
+            Maintenances(connection),
+            OnCall(connection),
             Outbox(connection),
             People(connection),
             Ports(connection),
             Runs(connection),
             Servers(connection),
             Signatures(connection),
+            Silences(connection),
             Vault(connection, self._seal),
         )
 

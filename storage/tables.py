@@ -267,6 +267,29 @@ alerts_seen = sa.Table(
     sa.Index("alerts_seen_title", "customer", "title"),
 )
 
+# On SQLite it is used in a file of its own, where there are no customers to refer to.
+alerts_accepted = sa.Table(
+    "alerts_accepted",
+    metadata,
+    sa.Column("id", _ID, primary_key=True, autoincrement=False),
+    sa.Column("customer", _ID, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+heartbeats = sa.Table(
+    "heartbeats",
+    metadata,
+    sa.Column("customer", sa.ForeignKey("customers.id"), primary_key=True),
+    _text("name", key=True),
+    sa.Column("token_hash", sa.Text, nullable=False, unique=True),
+    sa.Column("every", sa.Integer, nullable=False),
+    sa.Column("due", Instant, nullable=False, index=True),
+    sa.Column("last_at", Instant),
+    sa.Column("missed", sa.Boolean, nullable=False),
+)
+
 alerts_held = sa.Table(
     "alerts_held",
     metadata,
@@ -324,4 +347,215 @@ one_time_links = sa.Table(
     sa.Column("expires_at", Instant, nullable=False),
     sa.Column("used_at", Instant),
     sa.Column("tries", sa.Integer, nullable=False),
+)
+
+incidents = sa.Table(
+    "incidents",
+    metadata,
+    _id(),
+    sa.Column("customer", sa.ForeignKey("customers.id"), nullable=False),
+    sa.Column("group", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("severity", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("opened_at", Instant, nullable=False),
+    sa.Column("changed_at", Instant, nullable=False),
+    sa.Column("critical_at", Instant),
+    sa.Column("acked_at", Instant),
+    sa.Column("acked_by_platform", sa.Text),
+    sa.Column("acked_by_id", sa.Text),
+    sa.Column("acked_by_name", sa.Text),
+    sa.Column("resolved_at", Instant),
+    sa.Column("resolved_by_platform", sa.Text),
+    sa.Column("resolved_by_id", sa.Text),
+    sa.Column("resolved_by_name", sa.Text),
+    sa.Index("incidents_of_customer", "customer", "state"),
+    sa.Index("incidents_of_group", "customer", "group"),
+)
+
+alerts_known = sa.Table(
+    "alerts_known",
+    metadata,
+    sa.Column("customer", sa.ForeignKey("customers.id"), primary_key=True),
+    _text("source", key=True),
+    _text("fingerprint", key=True),
+    sa.Column("incident", _ID, nullable=False, index=True),
+    sa.Column("group", sa.Text, nullable=False),
+    sa.Column("firing", sa.Boolean, nullable=False),
+    sa.Column("severity", sa.Text, nullable=False),
+    sa.Column("rule", sa.Text, nullable=False),
+    _text("host"),
+    _text("title"),
+    _text("text"),
+    _text("url"),
+    sa.Column("labels", sa.Text, nullable=False),
+    sa.Column("since", Instant, nullable=False),
+    sa.Column("changed_at", Instant, nullable=False),
+    sa.Column("flips", sa.Text, nullable=False),
+    _text("hidden"),
+    sa.Index("alerts_known_firing", "customer", "firing", "severity"),
+)
+
+storms = sa.Table(
+    "storms",
+    metadata,
+    sa.Column("customer", sa.ForeignKey("customers.id"), primary_key=True),
+    sa.Column("phase", sa.Text, nullable=False),
+    sa.Column("since", Instant),
+    sa.Column("calm_since", Instant),
+    sa.Column("critical_at", Instant),
+    sa.Column("recent", sa.Text, nullable=False),
+    sa.Column("usual", sa.Float, nullable=False),
+    sa.Column("measured_at", Instant),
+    sa.Column("peak", sa.Integer, nullable=False),
+    sa.Column("received", sa.Integer, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("gathering_until", Instant),
+)
+
+alert_cursors = sa.Table(
+    "alert_cursors",
+    metadata,
+    sa.Column("customer", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("folded", _ID, nullable=False),
+)
+
+rosters = sa.Table(
+    "rosters",
+    metadata,
+    sa.Column("customer", sa.ForeignKey("customers.id"), primary_key=True),
+    sa.Column("roster", sa.Text, nullable=False),
+)
+
+overrides = sa.Table(
+    "overrides",
+    metadata,
+    _id(),
+    sa.Column("customer", sa.ForeignKey("customers.id"), nullable=False),
+    sa.Column("begins", Instant, nullable=False),
+    sa.Column("ends", Instant, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("by_platform", sa.Text, nullable=False),
+    sa.Column("by_id", sa.Text, nullable=False),
+    _text("by_name"),
+    _text("note"),
+    sa.Index("overrides_of_customer", "customer", "ends"),
+)
+
+handed_over = sa.Table(
+    "handed_over",
+    metadata,
+    _id(),
+    sa.Column("customer", sa.ForeignKey("customers.id"), nullable=False, index=True),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("by_platform", sa.Text, nullable=False),
+    sa.Column("by_id", sa.Text, nullable=False),
+    _text("by_name"),
+    sa.Column("name", sa.Text, nullable=False),
+    _text("note"),
+)
+
+policies = sa.Table(
+    "policies",
+    metadata,
+    sa.Column("customer", sa.ForeignKey("customers.id"), primary_key=True),
+    sa.Column("policy", sa.Text, nullable=False),
+)
+
+escalations = sa.Table(
+    "escalations",
+    metadata,
+    sa.Column("incident", _ID, primary_key=True, autoincrement=False),
+    sa.Column("round", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("customer", sa.ForeignKey("customers.id"), nullable=False),
+    _text("title"),
+    sa.Column("began_at", Instant, nullable=False),
+    sa.Column("policy", sa.Text, nullable=False),
+    sa.Column("stopped_at", Instant, index=True),
+    sa.Column("acked_at", Instant),
+    sa.Column("resolved_at", Instant),
+    sa.Index("escalations_of_customer", "customer", "began_at"),
+)
+
+rungs = sa.Table(
+    "rungs",
+    metadata,
+    sa.Column("incident", _ID, primary_key=True, autoincrement=False),
+    sa.Column("round", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("lap", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("level", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("way", sa.Text, nullable=False),
+    sa.Column("due", Instant, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("at", Instant),
+    _text("name"),
+    _text("note"),
+    sa.Index("rungs_due", "state", "due"),
+)
+
+watches = sa.Table(
+    "watches",
+    metadata,
+    _id(),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("since", Instant, nullable=False),
+    sa.Column("until", Instant, nullable=False),
+    sa.Column("due", sa.Integer, nullable=False),
+    sa.Column("missed", sa.Integer, nullable=False),
+)
+
+silences = sa.Table(
+    "silences",
+    metadata,
+    _id(),
+    sa.Column("customer", sa.ForeignKey("customers.id"), nullable=False),
+    sa.Column("matchers", sa.Text, nullable=False),
+    sa.Column("starts_at", Instant, nullable=False),
+    sa.Column("ends_at", Instant, nullable=False),
+    sa.Column("by_platform", sa.Text, nullable=False),
+    sa.Column("by_id", sa.Text, nullable=False),
+    _text("by_name"),
+    _text("reason"),
+    sa.Column("ended_by_platform", sa.Text),
+    sa.Column("ended_by_id", sa.Text),
+    sa.Column("ended_by_name", sa.Text),
+    sa.Index("silences_of_customer", "customer", "ends_at"),
+)
+
+maintenance = sa.Table(
+    "maintenance",
+    metadata,
+    _id(),
+    sa.Column("customer", sa.ForeignKey("customers.id"), nullable=False, index=True),
+    _text("matchers"),
+    sa.Column("starts_at", Instant, nullable=False),
+    sa.Column("minutes", sa.Integer, nullable=False),
+    sa.Column("every", sa.Text, nullable=False),
+    sa.Column("by_platform", sa.Text, nullable=False),
+    sa.Column("by_id", sa.Text, nullable=False),
+    _text("by_name"),
+    sa.Column("created_at", Instant, nullable=False),
+    _text("reason"),
+    sa.Column("day", sa.Integer, nullable=False),
+    sa.Column("ended_at", Instant),
+    sa.Column("ended_by_platform", sa.Text),
+    sa.Column("ended_by_id", sa.Text),
+    sa.Column("ended_by_name", sa.Text),
+)
+
+muted = sa.Table(
+    "muted",
+    metadata,
+    sa.Column("maintenance", sa.ForeignKey("maintenance.id"), primary_key=True),
+    sa.Column("starts_at", Instant, primary_key=True),
+    _text("fingerprint", key=True),
+    sa.Column("severity", sa.Text, nullable=False),
+    sa.Column("rule", sa.Text, nullable=False),
+    _text("host"),
+    _text("title"),
+    sa.Column("first_at", Instant, nullable=False),
+    sa.Column("last_at", Instant, nullable=False),
+    sa.Column("count", sa.Integer, nullable=False),
 )

@@ -28,12 +28,14 @@ from adapters.dingtalk import token as tokens
 from adapters.dingtalk import wire
 from adapters.dingtalk.memory import BEGUN, Memory
 from adapters.dingtalk.quota import RESERVE, STANDARD, Quota
-from adapters.dingtalk.wire import Arrival, Choice, Paper, Press
+from adapters.dingtalk.wire import Arrival, Choice, Paper, Press, Probe
 from adapters.port import (
     Capabilities,
     Clock,
     Fault,
     InDoubt,
+    Meter,
+    OutsideError,
     Permanent,
     Transient,
     UsageError,
@@ -46,14 +48,21 @@ if TYPE_CHECKING:
 BUDGET = 2.0
 """Seconds in which a card's callback must be answered."""
 MARGIN = 0.5
-TIMEOUT = httpx.Timeout(15.0, connect=5.0)
+TIMEOUT = 15.0
+"""Seconds for an answer of the interface."""
 FIRST_CONNECTION = 10.0
 CONFIRM_WITHIN = timedelta(seconds=60)
 EDITS, EDIT_WINDOW = 4, timedelta(seconds=30)
-"""Drawings of one card: a few at once, then one every 7.5 s, or a month's calls last 5 hours."""
+"""Drawings of one card: a few at once, then one every 7.5 s, or a month's calls last 5 hours.
+
+That is the standard edition: with more calls a month the window is shorter, down to LEAST_WINDOW.
+"""
+LEAST_WINDOW = timedelta(seconds=1)
 FETCH_TRIES = 3
-PER_CHAT = 20
-"""Sends and edits of a chat in a minute, far below 20 calls a second of an app."""
+NAME_PATIENCE = 0.8
+PER_CHAT, MOST_PER_CHAT = 20, 240
+"""Sends and edits of a chat in a minute: of the standard edition's calls, and of any number; both are
+far below the 20 calls a second of an app."""
 
 UNSENT = (
     httpx.ConnectError,
@@ -95,6 +104,7 @@ class DingTalk:
         oapi_url: str = "https://oapi.dingtalk.com",
         proxy: str | None = None,
         answer_within: float = BUDGET - MARGIN,
+        timeout: float = TIMEOUT,
     ) -> None:
         self._client_id = client_id
         self._secret = secret
@@ -108,7 +118,11 @@ class DingTalk:
         self._oapi_url = oapi_url.rstrip("/")
         self._proxy = proxy
         self._answer_within = answer_within
+        self._timeout = httpx.Timeout(timeout, connect=min(5.0, timeout))
         self._memory = Memory(state)
+        wealth = max(1.0, monthly_calls / STANDARD)
+        self._edit_window = max(LEAST_WINDOW, EDIT_WINDOW / wealth)
+        self._per_chat = int(min(MOST_PER_CHAT, PER_CHAT * wealth))
         self.quota = Quota(clock, self._memory.count, limit=monthly_calls, reserve=alarm_reserve)
         self._auth = tokens.TokenAuth(
             client_id, secret, clock, api_url=self._api_url, oapi_url=self._oapi_url
@@ -124,6 +138,7 @@ class DingTalk:
         self._asked: dict[tuple[str, str, str], datetime] = {}
         self._edits: dict[str, deque[datetime]] = {}
         self._shown: dict[str, str] = {}
+        self._nameless: set[str] = set()
 
     # -- the port ---------------------------------------------------------------------------
 
@@ -140,22 +155,30 @@ class DingTalk:
             has_idempotency=bool(self._template),
             callback_budget=BUDGET,
             max_card_bytes=wire.CARD_BYTES,
-            per_chat_per_minute=PER_CHAT,
+            per_chat_per_minute=self._per_chat,
         )
+
+    @property
+    def meter(self) -> Meter:
+        quota = self.quota
+        return Meter(quota.month, quota.used, quota.limit, quota.warning)
 
     async def __aenter__(self) -> Self:
         """Connect. What cannot be reached is tried on in the background; wrong secrets are told."""
-        self._memory.open(self._clock.now())
-        self._arrived = asyncio.Event()
-        self._answered = asyncio.Event()
-        logging.getLogger("httpx").addFilter(_hide)
-        self._http = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False, proxy=self._proxy)
+        self._speak()
         try:
             await self._listen()
         except BaseException:
             await self.__aexit__()
             raise
         return self
+
+    def _speak(self) -> None:
+        self._memory.open(self._clock.now())
+        self._arrived = asyncio.Event()
+        self._answered = asyncio.Event()
+        logging.getLogger("httpx").addFilter(_hide)
+        self._http = httpx.AsyncClient(timeout=self._timeout, trust_env=False, proxy=self._proxy)
 
     async def __aexit__(self, *exc: object) -> None:
         for future in self._waiting.values():
@@ -197,6 +220,7 @@ class DingTalk:
             if len(files) < len(papers):
                 text = f"{wire.BAD_SIGN}有文件没有取到，请重新发送"
                 await self._reply(self._reply_to.get(name, ""), text)
+            event = replace(event, sender=await self._named(event.sender))
             yield event if isinstance(event, Click) else replace(event, files=tuple(files))
             if self._memory.is_open:
                 self._memory.drop("event", name)
@@ -294,6 +318,27 @@ class DingTalk:
                 future.set_result((text, sign))
         elif address := self._reply_to.pop(event.id, ""):
             await self._reply(address, sign + text)
+
+    async def lacking(self) -> tuple[Probe, ...]:
+        """Return the permissions that the app does not have, for `vigilbot doctor`.
+
+        The platform is not entered for it: a second stream takes a running bot's deliveries away.
+        """
+        self._speak()
+        missing = []
+        try:
+            for probe in wire.probes(self._robot):
+                oapi = probe.path.startswith("/topapi/")
+                url = f"{self._oapi_url}{probe.path}" if oapi else probe.path
+                try:
+                    await self._ask(probe.method, url, "查权限", json=dict(probe.body))
+                except Permanent as error:
+                    if wire.is_unknown(error):
+                        raise
+                    missing += [probe] if wire.is_denied(error) else []
+        finally:
+            await self.__aexit__()
+        return tuple(missing)
 
     # -- the stream -------------------------------------------------------------------------
 
@@ -435,6 +480,26 @@ class DingTalk:
         """Keep who has which name: a press names nobody, and the audit trail should."""
         if person.name and self._memory.get("name", person.id) != person.name:
             self._memory.keep(self._clock.now(), ("name", person.id, wire.clean(person.name)))
+
+    async def _named(self, person: Person) -> Person:
+        """Name who pressed: a callback has the id alone, and a signature needs a name. One call a
+        person, which is not waited for when a press would be answered too late."""
+        known = person.name or self._memory.get("name", person.id)
+        if known or person.id in self._nameless or wire.is_outsider(person):
+            return replace(person, name=known or "")
+        self._nameless.add(person.id)
+        body = {"userid": person.id, "language": "zh_CN"}
+        try:
+            self.quota.spare()
+            async with asyncio.timeout(NAME_PATIENCE):
+                url = f"{self._oapi_url}/topapi/v2/user/get"
+                answer = await self._ask("POST", url, "查姓名", json=body)
+        except (OutsideError, TimeoutError) as problem:
+            _log.info("dingtalk_name_unknown", why=type(problem).__name__)
+            return person
+        named = replace(person, name=str((answer.get("result") or {}).get("name") or ""))
+        self._remember(named)
+        return named
 
     def _question(self, press: Press) -> str:
         """Return what is to be asked before this press counts; "" when it was asked already.
@@ -581,10 +646,10 @@ class DingTalk:
     def _pace(self, out_track: str) -> None:
         now = self._clock.now()
         drawn = self._edits.setdefault(out_track, deque())
-        while drawn and now - drawn[0] >= EDIT_WINDOW:
+        while drawn and now - drawn[0] >= self._edit_window:
             drawn.popleft()
         if len(drawn) >= EDITS:
-            wait = (drawn[0] + EDIT_WINDOW - now).total_seconds()
+            wait = (drawn[0] + self._edit_window - now).total_seconds()
             raise Transient("卡片刚刷新过，省着用钉钉的调用次数", retry_after=wait)
         drawn.append(now)
 

@@ -12,7 +12,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -114,6 +114,11 @@ def direct(person: Person) -> Chat:
     return Chat(PLATFORM, f"{DIRECT}{person.id}", person.name)
 
 
+def is_outsider(person: Person) -> bool:
+    """Is it somebody who is not of the organisation? Those have an encrypted id and no staff id."""
+    return person.id.startswith("$:")
+
+
 def user_of(chat: Chat) -> str:
     """Return whose talk with the bot this is; "" for a group."""
     return chat.id.removeprefix(DIRECT) if chat.id.startswith(DIRECT) else ""
@@ -137,7 +142,8 @@ def draw(card: Card, chat: Chat) -> dict[str, str]:
     if len(forms) > FORMS:
         raise _too_big("表单太多")
     for slot, form in enumerate(forms, 1):
-        parts = [f'{{"fields":{part}}}' for part in _rows([_field(i) for i in form.inputs], 11)]
+        fields = [field for one in form.inputs for field in _fields(one)]
+        parts = [f'{{"fields":{part}}}' for part in _rows(fields, AROUND)]
         _fill_slots(params, form_names(slot), parts)
         params[f"submit{slot}"] = clean(form.submit)
         params[f"action{slot}"] = form.action
@@ -220,6 +226,31 @@ def _button(button: Button, chat: Chat) -> dict[str, Any]:
 
 
 _FIELDS = {Entry.CHOICE: "SELECT", Entry.CHOICES: "MULTI_SELECT"}
+AROUND = len('{"fields":}')
+PIECE = "~"
+"""In a field's name: `lines~2` holds more of the options of `lines`, which do not fit one value."""
+
+
+def _fields(entry: Input) -> list[dict[str, Any]]:
+    """Return the field of an input, or several of one that has more options than a value can hold.
+
+    Whether anything was chosen is then for `fill` to judge: each field alone may be left empty.
+    """
+    whole = _field(entry)
+    if not entry.options or size(compact([whole])) + AROUND <= VALUE_BYTES:
+        return [whole]
+    bare = _field(replace(entry, options=(), required=False, value=""))
+    room = AROUND + size(compact([bare])) + len(',"options":,"defaultValue":""~99（99）')
+    room += size(entry.value)
+    fields = []
+    for number, row in enumerate(_rows(whole["options"], room), 1):
+        options = json.loads(row)
+        offered = {option["value"] for option in options}
+        drawn = ",".join(one for one in entry.value.split(",") if one in offered)
+        mark = (f"{PIECE}{number}", f"（{number}）") if number > 1 else ("", "")
+        field = {**bare, "name": entry.name + mark[0], "label": bare["label"] + mark[1]}
+        fields.append(field | {"options": options} | ({"defaultValue": drawn} if drawn else {}))
+    return fields
 
 
 def _field(entry: Input) -> dict[str, Any]:
@@ -526,7 +557,9 @@ def press(data: Mapping[str, Any]) -> Press:
         for slot_part in range(1, PARTS + 1):
             part = params.get(f"form{slot_part}") or {}
             part_of = json.loads(part) if isinstance(part, str) else part
-            values |= {str(name): _value(value) for name, value in part_of.items()}
+            for name, value in part_of.items():
+                whole, entered = str(name).partition(PIECE)[0], _value(value)
+                values[whole] = ",".join(one for one in (values.get(whole), entered) if one)
     return Press(
         str(data["outTrackId"]),
         Chat(PLATFORM, str(params["chat"])),
@@ -708,6 +741,76 @@ def is_edition(error: OutsideError) -> bool:
     """Is it DING's edition or its bought amount that said no, and not the request?"""
     low = error.reason.lower()
     return isinstance(error, Permanent) and any(mark in low for mark in _EDITION)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A call about nothing that there is: refused either way, and how tells whether we may."""
+
+    name: str
+    """The permission as the console names it."""
+    why: str
+    method: str
+    path: str
+    body: Mapping[str, Any]
+    must: bool = True
+
+
+NOWHERE = "vigilbot-doctor"
+
+
+def probes(robot: str) -> tuple[Probe, ...]:
+    """Return a call for each permission that docs/dingtalk.md asks for."""
+    text = {"robotCode": robot, "msgKey": "sampleMarkdown", "msgParam": '{"title":"-","text":"-"}'}
+    group, card = {**text, "openConversationId": NOWHERE}, {"outTrackId": NOWHERE}
+    members = {"openConversationId": NOWHERE, "userIds": NOWHERE}
+    file = {"downloadCode": NOWHERE, "robotCode": robot}
+    rung = {"robotCode": robot, "remindType": 1, "receiverUserIdList": [], "content": "-"}
+    params: dict[str, Any] = {**card, "cardData": {"cardParamMap": {}}, "userIdType": 1}
+    return (
+        Probe(
+            "企业内机器人发送消息", "发消息和文件", "POST", "/v1.0/robot/groupMessages/send", group
+        ),
+        Probe("互动卡片实例写权限", "发卡片和刷新卡片", "PUT", "/v1.0/card/instances", params),
+        Probe(
+            "钉钉群基础信息管理权限",
+            "建客户群、拉人进群",
+            "POST",
+            "/v1.0/im/sceneGroup/member/add",
+            members,
+            must=False,
+        ),
+        Probe(
+            "下载机器人接收的文件",
+            "收服务器清单",
+            "POST",
+            "/v1.0/robot/messageFiles/download",
+            file,
+        ),
+        Probe("机器人发 DING", "呼叫值班人", "POST", "/v1.0/robot/ding/send", rung, must=False),
+        Probe(
+            "成员信息读权限",
+            "显示按按钮的人的姓名",
+            "POST",
+            "/topapi/v2/user/get",
+            {"userid": NOWHERE, "language": "zh_CN"},
+            must=False,
+        ),
+    )
+
+
+_DENIED = ("permissiondenied", "60011 ", "nopermission")
+
+
+def is_denied(error: OutsideError) -> bool:
+    """Does the refusal say that the permission is missing, and not that there is no such thing?"""
+    low = error.reason.lower()
+    return isinstance(error, Permanent) and any(mark in low for mark in _DENIED)
+
+
+def is_unknown(error: OutsideError) -> bool:
+    """Is it the app's own id or secret that was not taken, while the token was fetched?"""
+    return "取令牌" in error.reason
 
 
 def undelivered(body: Mapping[str, Any]) -> str:

@@ -4,7 +4,8 @@ for response and availability, so those here are the house's offer, in one place
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,22 @@ class Terms:
     """Metric, threshold, action: the SOP's alert tables."""
     reports: tuple[str, ...]
 
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a provider promises in place of the figures below."""
+
+    critical: int
+    """Minutes until a person answers."""
+    warning: int
+    availability: float
+    """Per cent of a month."""
+
+
+Promises = Mapping[str, Promise]
+"""By the tier's code."""
+
+HOUR = 60
 
 _BASIC_SCOPE = (
     ("CPU > 90%", "持续 5 分钟", "通知"),
@@ -83,6 +100,29 @@ _BY_NAME = {
 }
 
 
-def terms_of(tier: str) -> Terms | None:
-    """Find a tier by its code (`basic`, `pro`) or its Chinese name."""
-    return _BY_NAME.get(tier.strip().lower())
+def terms_of(tier: str, promises: Promises) -> Terms | None:
+    """Find a tier by its code (`basic`, `pro`) or its Chinese name, with what is promised for it."""
+    terms = _BY_NAME.get(tier.strip().lower())
+    if terms is None:
+        return None
+    promise = promises.get("pro" if terms is PRO else "basic")
+    return promised(terms, promise) if promise else terms
+
+
+def promised(terms: Terms, promise: Promise) -> Terms:
+    """Return the terms with these figures."""
+    critical, warning, *rest = terms.response
+    return replace(
+        terms,
+        availability=f"监控平台月可用性不低于 {promise.availability:g}%",
+        response=(
+            (*critical[:2], _duration(promise.critical), critical[3]),
+            (*warning[:2], _duration(promise.warning), warning[3]),
+            *rest,
+        ),
+    )
+
+
+def _duration(minutes: int) -> str:
+    hours, left = divmod(minutes, HOUR)
+    return f"{minutes} 分钟" if left or not hours else f"{hours} 小时"

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from adapters.documents.terms import Terms, terms_of
+from adapters.documents.terms import Promises, Terms, terms_of
 from adapters.port import Permanent
 from adapters.words import Secret
 
@@ -177,9 +177,9 @@ def prepared(template: str, values: Mapping[str, object]) -> dict[str, object]:
     return ready
 
 
-def terms_in(values: Mapping[str, object]) -> Terms:
+def terms_in(values: Mapping[str, object], promises: Promises) -> Terms:
     """Find the terms of the tier that is named in `values`."""
-    terms = terms_of(str(values["tier"]))
+    terms = terms_of(str(values["tier"]), promises)
     if terms is None:
         raise Permanent(f"没有名为“{values['tier']}”的服务等级（基础版或专业版）")
     return terms

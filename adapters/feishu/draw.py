@@ -68,6 +68,12 @@ def content(card: Card) -> str:
     return text
 
 
+def moved(card: Card) -> Card:
+    """Return what a card shows once it lives on in a newer message."""
+    note = "这张卡片已满两周，飞书不再刷新它：请看本群最新的同名卡片（已置顶在 Pin 列表）"
+    return Card(f"{card.title}（已移到新卡片）", Tone.NEUTRAL, (Text(note),))
+
+
 def compact(value: object) -> str:
     """Return the value as JSON with no half characters in it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -18,7 +18,7 @@ import structlog
 from adapters.card import Card
 from adapters.feishu import draw, wire
 from adapters.feishu.token import TenantToken
-from adapters.feishu.wire import Attached, Call, Incoming
+from adapters.feishu.wire import Attached, Call, Incoming, Need
 from adapters.port import (
     Capabilities,
     Clock,
@@ -50,6 +50,9 @@ PATIENCE = 2.5
 BEAT = 20.0
 """Seconds between two pings of the link, and for the pong: half-open is noticed after 45."""
 
+TIMEOUT = 10.0
+"""Seconds for an answer of the interface."""
+
 KEY_LIFE = timedelta(minutes=50)
 """How long a doubtful send may be repeated under its uuid: Feishu knows it for an hour."""
 
@@ -63,6 +66,9 @@ NAMES_LIFE = timedelta(minutes=10)
 NAMES_PATIENCE = 1.5
 REMEMBERED = 10_000
 """Deliveries that are known to have been taken: a redelivery of them is only acknowledged."""
+
+RENEWED = timedelta(days=13)
+"""Age at which a living card is posted anew: Feishu redraws a message for 14 days."""
 
 MAX_PAGES = 20
 CONNECTING = 30.0
@@ -120,7 +126,8 @@ class Feishu:
     """One self-built app.
 
     `owner` is the open_id of who shall own new groups, else the bot does. With a `hook` events come
-    by `callback`, from the web server, and there is no long connection.
+    by `callback`, from the web server, and there is no long connection. `urgency` is how `ring`
+    insists, one of `wire.URGENCIES`.
     """
 
     def __init__(
@@ -133,8 +140,10 @@ class Feishu:
         name: str = "feishu",
         owner: str = "",
         hook: Hook | None = None,
+        urgency: str = "app",
         patience: float = PATIENCE,
         beat: float = BEAT,
+        timeout: float = TIMEOUT,
     ) -> None:
         self._app_id = app_id
         self._secret = secret
@@ -143,8 +152,10 @@ class Feishu:
         self._name = name
         self._owner = owner
         self._hook = hook
+        self._urgencies = wire.URGENCIES[wire.URGENCIES.index(urgency) :: -1]
         self._patience = patience
         self._beat = beat
+        self._timeout = timeout
         self._http: httpx.AsyncClient | None = None
         self._auth = TenantToken(self._fetch_token, clock)
         self._socket: Socket | None = None
@@ -158,6 +169,9 @@ class Feishu:
         self._names: dict[str, str] = {}
         self._listed: dict[str, datetime] = {}
         self._doubted: dict[str, datetime] = {}
+        self._posted: dict[str, datetime] = {}
+        self._pinned: set[str] = set()
+        self._pins = True
         self._pace = Pace(PER_SECOND, clock)
         self._app_pace = Pace(APP_PER_SECOND, clock)
 
@@ -177,7 +191,7 @@ class Feishu:
         )
 
     async def __aenter__(self) -> Self:
-        timeout = httpx.Timeout(10.0, connect=5.0)
+        timeout = httpx.Timeout(self._timeout, connect=min(5.0, self._timeout))
         self._http = httpx.AsyncClient(base_url=self._base_url, timeout=timeout)
         try:
             self._bot = (await self._again(wire.ask_bot()))["bot"]["open_id"]
@@ -217,14 +231,55 @@ class Feishu:
         self._ours(chat.platform)
         uuid = wire.uuid_of("send", key)
         sent = await self._once(uuid, wire.post_card(chat.id, card, uuid), chat.id)
+        if "create_time" in sent:
+            self._posted[sent["message_id"]] = wire.instant(sent["create_time"])
         return Receipt(chat, sent["message_id"])
 
     async def edit(self, receipt: Receipt, card: Card) -> Receipt:
-        """Redraw the card; after 14 days Feishu refuses, and the card must be sent anew."""
+        """Redraw the card in place and return its receipt, or the new one of a card that was posted
+        anew: Feishu redraws for 14 days, so before that the old card is made to name its heir.
+
+        Only a living card is ever redrawn; it is pinned in its chat.
+        """
         self._ours(receipt.chat.platform)
         await self._answered(receipt.id)
+        if self._clock.now() - await self._posted_at(receipt.id) >= RENEWED:
+            return await self._renew(receipt, card)
         await self._again(wire.patch_card(receipt.id, card), receipt.id)
+        await self._pin(receipt)
         return receipt
+
+    async def _renew(self, old: Receipt, card: Card) -> Receipt:
+        heir = await self.send(old.chat, card, key=f"renew:{old.id}")
+        try:
+            await self._again(wire.patch_card(old.id, draw.moved(card)), old.id)
+        except Permanent as problem:  # the bot was off for two weeks: the old card stays as it is
+            _log.warning("feishu_old_card_stays", why=problem.reason)
+        await self._pin(heir)
+        return heir
+
+    async def _posted_at(self, message_id: str) -> datetime:
+        """Return when the message was posted; asked once in a process' life."""
+        if message_id not in self._posted:
+            answer = await self._again(wire.ask_message(message_id))
+            items = (answer.get("data") or {}).get("items")
+            if not items:
+                raise Transient("飞书没有说这张卡片是何时发的")
+            self._posted[message_id] = wire.instant(items[0]["create_time"])
+        return self._posted[message_id]
+
+    async def _pin(self, receipt: Receipt) -> None:
+        """Pin it, once in a process' life; a card that is not pinned is still the card."""
+        if receipt.id in self._pinned or not self._pins:
+            return
+        self._pinned.add(receipt.id)
+        try:
+            await self._again(wire.pin(receipt.id))
+        except Transient:
+            self._pinned.discard(receipt.id)
+        except Permanent as problem:
+            self._pins = False  # the permission is missing: asked again after a restart
+            _log.warning("feishu_not_pinned", why=problem.reason)
 
     async def open_chat(self, title: str, members: Sequence[Person], *, key: str) -> Chat:
         """Create a private group that the bot manages.
@@ -234,7 +289,8 @@ class Feishu:
         for person in members:
             self._ours(person.platform)
         uuid = wire.uuid_of("open", key)
-        made = await self._once(uuid, wire.create_chat(title, self._owner, uuid))
+        found = wire.create_chat(title, self._owner, uuid)
+        made = await self._once(uuid, found, wanted="chat_id")
         people = {person.id: person.name or person.id for person in members}
         missing = await self._add(made["chat_id"], list(people))
         if missing:
@@ -246,25 +302,35 @@ class Feishu:
     async def upload(self, chat: Chat, file: File, *, key: str) -> Receipt:
         self._ours(chat.platform)
         uuid = wire.uuid_of("upload", key)
-        kept = await self._again(wire.upload(file))
-        call = wire.post_file(chat.id, kept["data"]["file_key"], uuid)
+        kept = (await self._again(wire.upload(file))).get("data") or {}
+        if "file_key" not in kept:
+            raise Transient("飞书的答复里没有 file_key")
+        call = wire.post_file(chat.id, kept["file_key"], uuid)
         sent = await self._once(uuid, call, chat.id)
         return Receipt(chat, sent["message_id"])
 
     async def ring(self, person: Person, text: str, *, key: str) -> Receipt:
-        """Write to the person alone and mark it urgent (应用内加急).
+        """Write to the person alone and make it urgent: by a call, by SMS, in the app.
 
-        Where Feishu refuses the urgency (no permission, 200 unread ones) the message stands alone.
+        Where Feishu refuses (no permission, no quota left, 200 unread ones) the next milder way is
+        taken; at the end the message stands alone.
         """
         self._ours(person.platform)
         uuid = wire.uuid_of("ring", key)
         sent = await self._once(uuid, wire.post_text(person.id, text, uuid), person.id)
         message_id = sent["message_id"]
-        try:
-            await self._again(wire.urgent(message_id, person.id), message_id)
-        except Permanent as problem:
-            _log.warning("feishu_not_urgent", why=problem.reason)
+        for how in self._urgencies:
+            try:
+                await self._again(wire.urgent(message_id, person.id, how), message_id)
+            except Permanent as problem:
+                _log.warning("feishu_not_urgent", how=how, why=problem.reason)
+            else:
+                break
         return Receipt(Chat(self._name, sent["chat_id"]), message_id)
+
+    async def lacking(self) -> tuple[Need, ...]:
+        """Return the permissions that the app does not have, for `vigilbot doctor`."""
+        return wire.lacking(await self._again(wire.ask_scopes()), self._urgencies[0])
 
     # -- the life of the link ---------------------------------------------------------------
 
@@ -486,8 +552,11 @@ class Feishu:
                 missing += wire.left_out(added)
         return missing
 
-    async def _once(self, uuid: str, call: Call, target: str = "") -> Mapping[str, Any]:
-        """Do what Feishu does once a uuid; in doubt it may be tried again while the uuid is known."""
+    async def _once(
+        self, uuid: str, call: Call, target: str = "", *, wanted: str = "message_id"
+    ) -> Mapping[str, Any]:
+        """Do what Feishu does once a uuid, and return the answer, which has what is `wanted`; in doubt
+        it may be tried again while the uuid is known."""
         doubted = self._doubted.get(uuid)
         if doubted and self._clock.now() - doubted > KEY_LIFE:
             raise InDoubt("飞书没有答复，且已过去太久，不能确定是否发出")
@@ -496,8 +565,11 @@ class Feishu:
         except InDoubt as problem:
             self._doubted.setdefault(uuid, self._clock.now())
             raise Transient(problem.reason) from problem
+        data: Mapping[str, Any] = answer.get("data") or {}
+        if wanted not in data:
+            self._doubted.setdefault(uuid, self._clock.now())
+            raise Transient(f"飞书的答复里没有 {wanted}")
         self._doubted.pop(uuid, None)
-        data: Mapping[str, Any] = answer["data"]
         return data
 
     async def _again(self, call: Call, target: str = "") -> Mapping[str, Any]:

@@ -168,14 +168,71 @@ def upload(file: File) -> Call:
     return Call("POST", "/open-apis/im/v1/files", body=body, file=replace(file, name=name))
 
 
-def urgent(message_id: str, person_id: str) -> Call:
+URGENCIES = ("app", "sms", "phone")
+"""How a message may be made urgent, the mildest first: in the app, by SMS, by a call. The last two
+burn a paid quota."""
+
+
+def urgent(message_id: str, person_id: str, how: str = "app") -> Call:
+    """Make our own message urgent to its reader; `how` is one of URGENCIES."""
     return Call(
         "PATCH",
-        "/open-apis/im/v1/messages/:message_id/urgent_app",
+        f"/open-apis/im/v1/messages/:message_id/urgent_{how}",
         {"message_id": message_id},
         {"user_id_type": "open_id"},
         {"user_id_list": [person_id]},
     )
+
+
+def ask_scopes() -> Call:
+    return Call("GET", "/open-apis/application/v6/scopes")
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A permission, by any one of its names, and what it is for; `must`: nothing works without."""
+
+    names: tuple[str, ...]
+    why: str
+    must: bool = True
+
+
+NEEDS = (
+    Need(("im:message:send_as_bot", "im:message"), "发消息和卡片"),
+    Need(("im:message:update", "im:message", "im:message:send_as_bot"), "刷新进度卡"),
+    Need(("im:message.group_at_msg:readonly", "im:message.group_msg"), "接收群里 @机器人 的消息"),
+    Need(("im:message.p2p_msg:readonly",), "接收单聊消息"),
+    Need(("im:message:readonly", "im:message"), "取被回复的消息和卡片的发送时间"),
+    Need(("im:resource",), "收发文件"),
+    Need(("im:chat:create", "im:chat"), "建客户群"),
+    Need(("im:chat.members:write_only", "im:chat"), "拉人进群"),
+    Need(("im:chat.members:read", "im:chat:readonly", "im:chat"), "显示按按钮的人的姓名"),
+    Need(("im:message.group_msg",), "表单附带的文件：读取群里刚发的文件", must=False),
+    Need(("im:message.pins:write_only", "im:message"), "把进度卡置顶到 Pin", must=False),
+)
+"""What docs/feishu.md asks for; older, wider permissions hold newer, narrower ones."""
+
+URGENT = {
+    "app": Need(("im:message.urgent",), "应用内加急", must=False),
+    "sms": Need(("im:message.urgent:sms",), "短信加急", must=False),
+    "phone": Need(("im:message.urgent:phone",), "电话加急", must=False),
+}
+
+
+def lacking(body: Json, urgency: str) -> tuple[Need, ...]:
+    """Return which permissions the answer to `ask_scopes` does not show as granted."""
+    scopes = (body.get("data") or {}).get("scopes") or ()
+    granted = {one.get("scope_name") for one in scopes if one.get("grant_status") == GRANTED}
+    ways = URGENCIES[: URGENCIES.index(urgency) + 1]
+    needs = (*NEEDS, *(URGENT[one] for one in ways))
+    return tuple(need for need in needs if granted.isdisjoint(need.names))
+
+
+GRANTED = 1
+
+
+def pin(message_id: str) -> Call:
+    return Call("POST", "/open-apis/im/v1/pins", body={"message_id": message_id})
 
 
 def ask_message(message_id: str) -> Call:
@@ -287,6 +344,8 @@ def decode(payload: Json, *, platform: str, bot: str) -> Incoming | None:
             return _action(header, event, platform)
         case "application.bot.menu_v6":
             return _menu(header, event, platform)
+        case "im.chat.member.bot.added_v1":
+            return _added(header, event, platform)
         case _:
             return None
 
@@ -419,6 +478,16 @@ def _menu(header: Json, event: Json, platform: str) -> Incoming:
     )
     at = instant(header["create_time"])
     return Incoming(Message(header["event_id"], chat, person, event["event_key"], at))
+
+
+WELCOME = "/help"
+"""What is said for whoever takes the bot into a group: the answer tells what it can do there."""
+
+
+def _added(header: Json, event: Json, platform: str) -> Incoming:
+    chat = Chat(platform, event["chat_id"], event.get("name") or "")
+    who = Person(platform, event["operator_id"]["open_id"])
+    return Incoming(Message(header["event_id"], chat, who, WELCOME, instant(header["create_time"])))
 
 
 def posted_by(person: str, items: Sequence[Json]) -> tuple[Attached, ...]:

@@ -60,8 +60,9 @@ BUDGET = 3.0
 
 MARGIN = 0.5
 
-MAX_AGE = 3600.0
-"""Seconds after its hello when a socket is replaced, alive or deaf."""
+MAX_AGE = 900.0
+"""Seconds after its hello when a socket is replaced, alive or deaf: one that answers pings and
+brings nothing (bolt-python#1529) cannot be told from a quiet one, so none is trusted for long."""
 
 HELLO = 10.0
 """Seconds in which a new socket must have greeted."""
@@ -170,6 +171,7 @@ class Slack:
     def can(self) -> Capabilities:
         return Capabilities(
             answers_privately=True,
+            invites_by_mail=True,
             has_idempotency=False,
             callback_budget=BUDGET,
             max_card_bytes=wire.MAX_TOTAL,  # a character is at least a byte
@@ -257,11 +259,32 @@ class Slack:
             return 503, {}, ""
         return await over_http(self._bolt, body, headers)
 
+    async def callback(
+        self, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, Any] | None]:
+        """Take what came to the web server, and return status and JSON; None is an empty body.
+
+        Raises Permanent when Slack does not call us here.
+        """
+        if not self._signing_secret:
+            raise Permanent("Slack 没有启用 HTTP 回调", fault=Fault.REFUSED)
+        try:
+            text = body.decode()
+        except UnicodeDecodeError:
+            return 400, None
+        status, _, said = await self.receive(text, headers)
+        try:
+            answer = json.loads(said) if said and status < 300 else None  # noqa: PLR2004 - refused
+        except ValueError:
+            answer = None
+        return status, answer
+
     async def send(self, chat: Chat, card: Card, *, key: str) -> Receipt:
         self._own(chat.platform, chat.id)
         body = wire.message(card)
         mark = wire.stamp(f"send:{key}")
-        return Receipt(chat, await self._post(chat.id, body, mark))
+        thread = wire.thread_of(key, chat.id)
+        return Receipt(chat, await self._post(chat.id, body, mark, thread))
 
     async def edit(self, receipt: Receipt, card: Card) -> Receipt:
         self._own(receipt.chat.platform, receipt.chat.id)
@@ -311,18 +334,23 @@ class Slack:
 
     # -- deeds that may not be done twice -----------------------------------------------------
 
-    async def _post(self, channel: str, body: Mapping[str, Any], mark: str) -> str:
+    async def _post(
+        self, channel: str, body: Mapping[str, Any], mark: str, thread: str = ""
+    ) -> str:
         """Post once; return `ts#stamp`, which is what an edit needs."""
+        place = f"{channel}/{thread}" if thread else channel
         async with self._locks[channel]:
-            known = await self._said(channel)
+            known = await self._said(place)
             if mark not in known:
                 call = {"channel": channel, **body, "metadata": wire.metadata(mark)}
+                if thread:
+                    call["thread_ts"] = thread
 
                 async def deed() -> str:
                     reply = await self._call("chat.postMessage", call, again=False)
                     return str(reply["ts"])
 
-                known[mark] = await self._once(channel, mark, deed)
+                known[mark] = await self._once(place, mark, deed)
             return f"{known[mark]}#{mark}"
 
     async def _share(self, channel: str, file: File, mark: str) -> str:
@@ -342,31 +370,48 @@ class Slack:
 
         return await self._once(channel, mark, deed)
 
-    async def _once(self, channel: str, mark: str, deed: Callable[[], Awaitable[str]]) -> str:
+    async def _once(self, place: str, mark: str, deed: Callable[[], Awaitable[str]]) -> str:
         """Do it; when the answer is lost, look whether it is there."""
         try:
             return await deed()
         except InDoubt:
-            self._stamps.pop(channel, None)
+            self._stamps.pop(place, None)
             try:
-                known = await self._said(channel)
+                known = await self._said(place)
             except (Transient, Permanent):
                 known = {}
             if mark in known:
                 return known[mark]
-            self._stamps.pop(channel, None)  # it may still appear: look again before it is redone
+            self._stamps.pop(place, None)  # it may still appear: look again before it is redone
             raise
 
-    async def _said(self, channel: str) -> dict[str, str]:
-        """Return the stamps of what we said in a channel, read from Slack once after a start."""
-        known = self._stamps.get(channel)
+    async def _said(self, place: str) -> dict[str, str]:
+        """Return the stamps of what we said in a channel, or in a thread of it (channel/thread),
+        whose replies its history does not show; read from Slack once after a start."""
+        known = self._stamps.get(place)
         if known is None:
+            channel, _, thread = place.partition("/")
             ask = {"channel": channel, "limit": HISTORY, "include_all_metadata": True}
-            page = await self._call("conversations.history", ask, again=True)
-            known = self._stamps[channel] = wire.stamps(page["messages"], self._me)
+            if thread:
+                messages = (await self._replies({**ask, "ts": thread}))[::-1]
+            else:
+                page = await self._call("conversations.history", ask, again=True)
+                messages = page["messages"]
+            known = self._stamps[place] = wire.stamps(messages, self._me)
         while len(known) > REMEMBERED:
             del known[next(iter(known))]
         return known
+
+    async def _replies(self, ask: Mapping[str, Any]) -> list[Any]:
+        """Return all of a thread, the oldest first: so Slack turns its pages."""
+        messages: list[Any] = []
+        cursor = ""
+        while True:
+            page = await self._call("conversations.replies", {**ask, "cursor": cursor}, again=True)
+            messages += page["messages"]
+            cursor = page.get("response_metadata", {}).get("next_cursor", "")
+            if not cursor:
+                return messages
 
     async def _create(self, name: str) -> str | None:
         """Make a private channel, or find the one of that name that we made before; None when

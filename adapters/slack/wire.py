@@ -478,12 +478,12 @@ def message_said(
 ) -> Message:
     """Return the words of an app_mention or a direct message.
 
-    Its id is channel and ts, which stay the same however often and by whichever subscription
-    Slack delivers it.
+    Its id is channel and ts, and the thread's where it stands in one; they stay the same however
+    often and by whichever subscription Slack delivers it.
     """
     people = [one for one in mentioned(event["text"]) if one != bot]
     return Message(
-        f"{event['channel']}:{event['ts']}",
+        ":".join((event["channel"], event["ts"], *_thread(event))),
         Chat(platform, event["channel"]),
         _person(platform, event["user"], names),
         unescaped(event["text"], names, bot),
@@ -491,6 +491,23 @@ def message_said(
         files,
         tuple(_person(platform, one, names) for one in people),
     )
+
+
+def _thread(event: Mapping[str, Any]) -> tuple[str, ...]:
+    start = event.get("thread_ts", event["ts"])
+    return () if start == event["ts"] else (start,)
+
+
+_REPLY = re.compile(r"reply:[^:]*:(?P<channel>[A-Z0-9]+):[0-9.]+:(?P<thread>[0-9]+\.[0-9]+)")
+
+
+def thread_of(key: str, channel: str) -> str:
+    """Return the thread in which the reply of that key belongs; empty for the channel itself.
+
+    The inbox names a reply after the message that it answers, so this holds after a restart too.
+    """
+    found = _REPLY.fullmatch(key)
+    return found["thread"] if found and found["channel"] == channel else ""
 
 
 def slash(

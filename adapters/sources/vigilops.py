@@ -15,6 +15,11 @@ from enum import StrEnum
 import msgspec
 
 from adapters.port import UsageError
+from adapters.sources import reading
+from adapters.words import Alert
+
+NAME = "vigilops"
+TITLE = "VigilOps"
 
 LONGEST = 2000
 """Characters kept of a text; the monitor's own are far shorter."""
@@ -81,6 +86,39 @@ def decode(body: bytes) -> Notice:
         raise UsageError(
             f"无法识别的告警内容：不是 VigilOps 的 Webhook 格式 / not a VigilOps webhook: {why}"
         ) from None
+
+
+def alerts(body: bytes, now: datetime) -> tuple[Alert, ...]:
+    """Return what was posted as an alert; none for a test and for a bare text, which name none.
+
+    It has no rule of its own: an alert's title is "RULE - HOST".
+    """
+    notice = decode(body)
+    if not notice.number or notice.fired_at is None:
+        return ()
+    rule, dash, host = notice.title.rpartition(" - ")
+    rule, host = (rule if dash else notice.title), notice.host or host
+    firing = notice.kind is not Kind.RECOVERY
+    labels = {
+        "alertname": rule,
+        "host": host,
+        "severity": notice.severity,
+        "alert_id": str(notice.number),
+    }
+    return (
+        Alert(
+            f"{notice.number}@{notice.fired_at.isoformat()}",
+            firing,
+            reading.severity_of(notice.severity),
+            reading.line(rule),
+            reading.line(host),
+            reading.line(notice.title) or TITLE,
+            notice.message,
+            {key: value for key, value in labels.items() if value},
+            reading.instant(notice.fired_at, now),
+            None if firing else now,
+        ),
+    )
 
 
 def _alert(wire: _Alert) -> Notice:

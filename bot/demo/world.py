@@ -29,11 +29,13 @@ from bot.app import BOOKS, SystemClock, working
 from bot.demo import model, vigilops
 from bot.demo.docker import Containers
 from bot.demo.hosts import AGENT_BUNDLE, Host, Hosts, Spec
+from bot.demo.weather import PATH, Weather
 from bot.late import LateModel
 from bot.web.site import create_site, listening, serving
 from runbooks.book import Runbook
 from runbooks.kit import House, Kit
 from runbooks.walk import OPERATIONS
+from storage.intake import Intake
 from storage.journal import journal_in
 from storage.records import Delivery, DeliveryState, Lane, Member
 from storage.store import Store
@@ -128,11 +130,16 @@ async def peopled(
         await _set_the_stage(kit, web, customers)
         journal = journal_in(directory / "engine.db")
         stack.callback(journal.dispose)
-        bot = await stack.enter_async_context(working(kit, journal))
+        # Opened before who folds it, and closed after.
+        intake = await stack.enter_async_context(Intake(url))
+        bot = await stack.enter_async_context(working(kit, journal, posts=intake))
         group = await stack.enter_async_context(asyncio.TaskGroup())
         joining = group.create_task(_join(store, web), name="join")
         stack.callback(joining.cancel)
         site = create_site(kit, bot, web, people=PEOPLE)
+        weather = Weather(kit, intake, web, (LI, ZHAO))
+        stack.push_async_callback(weather.aclose)
+        weather.attach(site)
         await stack.enter_async_context(serving(site, taken))
         yield World(address, store, web, BOOKS, server_list(customers))
 
@@ -194,7 +201,12 @@ def welcome() -> Card:
                 f"4. 轮到别人时，在左下角切换身份：{ZHAO.name}是负责人，"
                 f"{WANG.name}和{CHEN.name}是客户。验收后，登录链接和验证码在{LI.name}的单聊里。"
             ),
-            Buttons((Button("打开控制台", url="/console"),)),
+            Buttons(
+                (
+                    Button("打开控制台", url="/console"),
+                    Button("来一场告警风暴", url=PATH),
+                )
+            ),
             Text("/help 列出所有命令。清单里是沙箱密码；真实客户请用 /server key。", Style.QUIET),
         ),
     )

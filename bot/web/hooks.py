@@ -1,31 +1,53 @@
 """Where the monitors' webhooks come in: kept before they are answered, and answered at once.
 
-VigilOps waits for the answer inside its alert engine, so nothing is done here but to keep it, with
-when its group is to be told of it.
+Senders wait for the answer inside their alert engines, so nothing is done here but to look whether
+it can be read, and to keep it. A 503 says "try again"; never a 429, which Alertmanager drops
+(`facts/alert-storms.md`, section 3).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
-from starlette.requests import ClientDisconnect
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.port import UsageError
-from adapters.sources import vigilops
+from adapters.sources import SOURCES, Source, heartbeat, huawei, reading, vigilops
 from adapters.words import Secret
-from runbooks.alerting import watch
+from bot.web.hook_schema import SCHEMA
+from runbooks.alerting import heartbeats, watch
 from runbooks.alerting.hold import Heard, Kind, episode_of
 from runbooks.kit import Kit
-from storage.hooks import SeenAlert
+from storage.hooks import SeenAlert, hash_of
+from storage.intake import Intake, Overloaded
 
-MOST = 1_000_000
-"""Bytes of one notice; VigilOps sends under 2,000."""
+MOST = reading.LARGEST
+"""Bytes of one post."""
 
-SOURCES: Mapping[str, Callable[[bytes], vigilops.Notice]] = {"vigilops": vigilops.decode}
+LONG = 256 * 1024
+"""Bytes from which a post is read on another thread: others shall not wait for it."""
+
+SLOW = 15.0
+"""Seconds that a post may take to come in."""
+
+REMEMBERED = timedelta(seconds=5)
+"""How long a token is let in without a look: so long, at most, an exchanged one still is."""
+
+PARTS = 3
+"""Slashes of a hook's path."""
+
+READ = frozenset({"GET", "HEAD"})
+
+Confirm = Callable[[huawei.Confirmation], None]
+"""Takes Huawei's question, to be answered later: that goes out to another server."""
 
 
 class Said(NamedTuple):
@@ -35,34 +57,147 @@ class Said(NamedTuple):
     text: str
 
 
+class Refused(Exception):
+    """A post is not taken; `said` is why."""
+
+    def __init__(self, said: Said) -> None:
+        super().__init__(said.text)
+        self.said = said
+
+
 UNKNOWN = Said(404, "没有这个地址 / no such hook")
-TOO_LARGE = Said(413, "内容超过 1 MB / larger than 1 MB")
+TOO_LARGE = Said(413, "内容超过 8 MB / larger than 8 MB")
 CUT_OFF = Said(400, "内容不完整 / incomplete")
+TOO_SLOW = Said(408, "内容太久没有发完 / it took too long to come in")
+NOT_POSTED = Said(405, "请用 POST 发送 / POST it")
+BUSY = Said(503, "暂时存不下，请重试 / cannot be kept just now, try again")
+KEPT = b'{"ok":true}'
 
 
-def router(kit: Kit) -> APIRouter:
-    """Return the routes of the hooks over a kit's store and clock."""
+def router(hook: Hook) -> APIRouter:
+    """Return the routes of the hooks, and of what tells about them."""
     routes = APIRouter()
-
-    @routes.post("/hooks/{source}/{token}")
-    async def hook(source: str, token: str, request: Request) -> JSONResponse:
-        decode = SOURCES.get(source)
-        async with kit.store.view() as unit:
-            customer = await unit.hooks.customer_of(source, Secret(token))
-        # One answer to every wrong address: it does not tell which part of it is wrong.
-        if decode is None or customer is None:
-            return _answer(UNKNOWN)
-        body = await _body(request)
-        if isinstance(body, Said):
-            return _answer(body)
-        try:
-            notice = decode(body)
-        except UsageError as error:
-            return _answer(Said(400, str(error)))
-        new = await _keep(kit, customer, source, notice)
-        return JSONResponse({"ok": True, "new": new})
-
+    routes.routes.append(Route("/hooks/openapi.json", _schema))
+    routes.routes.append(Route("/hooks/{source}/{token}", hook))
     return routes
+
+
+class Front:
+    """Lets posts to the hooks in before an application looks for its routes: that would take longer
+    than all that is done here. Whatever is not for a hook goes to the application."""
+
+    def __init__(self, app: ASGIApp, hook: Hook) -> None:
+        self._app = app
+        self._hook = hook
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        posted = scope["type"] == "http" and scope["method"] == "POST"
+        if posted and scope["path"].startswith("/hooks/") and scope["path"].count("/") == PARTS:
+            await self._hook(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+class Door:
+    """Knows whose a token is, and remembers it for a moment. Wrong ones are never remembered."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self._known: dict[tuple[str, str], tuple[int, datetime]] = {}
+
+    async def customer(self, source: str, token: str) -> int | None:
+        """Return whose hook it is; None for a wrong one."""
+        key, now = (source, hash_of(Secret(token))), self._kit.clock.now()
+        customer, until = self._known.get(key, (None, now))
+        if until > now:
+            return customer
+        async with self._kit.store.view() as unit:
+            found = await unit.hooks.customer_of(source, Secret(token))
+        if found is None:
+            self._known.pop(key, None)
+        else:
+            self._known[key] = found, now + REMEMBERED
+        return found
+
+
+class Hook:
+    """One address for all sources; an ASGI application. Without an intake there is VigilOps' own path
+    alone, which keeps what comes in the main database. `slow`: seconds that a post may take."""
+
+    def __init__(
+        self,
+        kit: Kit,
+        intake: Intake | None = None,
+        sources: Mapping[str, Source] = SOURCES,
+        confirm: Confirm | None = None,
+        *,
+        slow: float = SLOW,
+    ) -> None:
+        self._kit = kit
+        self._door = Door(kit)
+        self._intake = intake
+        self._sources = sources
+        self._confirm = confirm
+        self._slow = slow
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = await self._answer(Request(scope, receive))
+        await answer(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            return await self._take(request)
+        except Refused as refused:
+            said = refused.said
+        except UsageError as error:
+            said = Said(400, str(error))
+        except Overloaded:
+            said = BUSY
+        return _json({"ok": False, "error": said.text}, said.status)
+
+    async def _take(self, request: Request) -> Response:
+        _, _, name, token = request.scope["path"].split("/")
+        if name == heartbeat.NAME:
+            return await self._beat(token)
+        source = self._sources.get(name)
+        customer = await self._door.customer(name, token) if source else None
+        # One answer to every wrong address: it does not tell which part of it is wrong.
+        if source is None or customer is None:
+            raise Refused(UNKNOWN)
+        if request.method in READ:
+            hint = f"{source.title}：请用 POST 把告警发到这个地址 / POST alerts here"
+            return _json({"ok": True, "hint": hint})
+        if request.method != "POST":
+            raise Refused(NOT_POSTED)
+        body = await _body(request, self._slow)
+        if name == vigilops.NAME:
+            new = await _keep(self._kit, customer, name, vigilops.decode(body))
+            return _json({"ok": True, "new": new})
+        return await self._accept(customer, source, body)
+
+    async def _accept(self, customer: int, source: Source, body: bytes) -> Response:
+        now = self._kit.clock.now()
+        if len(body) > LONG:
+            alerts = await asyncio.to_thread(source.decode, body, now)
+        else:
+            alerts = source.decode(body, now)
+        if alerts:
+            if self._intake is None:
+                raise Overloaded("there is no intake")
+            await self._intake.accept(customer, source.name, body, now)
+        elif self._confirm and (asked := source.handshake(body)):
+            self._confirm(asked)
+        return Response(KEPT, media_type="application/json")
+
+    async def _beat(self, token: str) -> Response:
+        """Whatever is sent, by whatever method: cron jobs call us with what they have."""
+        if not await heartbeats.beat(self._kit, self._intake, Secret(token)):
+            raise Refused(UNKNOWN)
+        return Response(KEPT, media_type="application/json")
+
+
+async def _schema(request: Request) -> Response:
+    return _json(SCHEMA)
 
 
 async def _keep(kit: Kit, customer: int, source: str, notice: vigilops.Notice) -> bool:
@@ -106,18 +241,23 @@ def _heard(notice: vigilops.Notice, now: datetime) -> Heard | None:
     )
 
 
-async def _body(request: Request) -> bytes | Said:
+async def _body(request: Request, slow: float) -> bytes:
     """Read what was posted, and no more of it than is allowed, whatever its length claims."""
-    read = bytearray()
+    read: list[bytes] = []
+    size = 0
     try:
-        async for chunk in request.stream():
-            read += chunk
-            if len(read) > MOST:
-                return TOO_LARGE
+        async with asyncio.timeout(slow):
+            async for chunk in request.stream():
+                read.append(chunk)
+                size += len(chunk)
+                if size > MOST:
+                    raise Refused(TOO_LARGE)
     except ClientDisconnect:
-        return CUT_OFF
-    return bytes(read)
+        raise Refused(CUT_OFF) from None
+    except TimeoutError:
+        raise Refused(TOO_SLOW) from None
+    return b"".join(read)
 
 
-def _answer(said: Said) -> JSONResponse:
-    return JSONResponse({"ok": False, "error": said.text}, said.status)
+def _json(told: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(told), status, media_type="application/json")

@@ -14,12 +14,12 @@ from fastapi import FastAPI, Form, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
-from adapters.port import UsageError
+from adapters.port import Metered, UsageError
 from adapters.webchat.link import WebChat
 from adapters.webchat.pages import mount as mount_chat
 from adapters.words import Person
 from bot.app import BOOKS, Bot
-from bot.web import console, hooks, links
+from bot.web import callbacks, console, forms, hooks, links, sealed
 from bot.web.links import HEADERS, STYLE
 from bot.web.session import COOKIE, Access, Door
 from runbooks.kit import Kit
@@ -37,10 +37,11 @@ def create_site(
     webchat: WebChat | None,
     access: Access | None = None,
     people: Sequence[Person] = (),
+    confirm: hooks.Confirm | None = None,
 ) -> FastAPI:
     """Return the site. With `people` (the demo) whoever opens it may be any of them and needs no
     password; otherwise `access` says who is let in, and without it nobody is."""
-    app = create_api(kit, bot, access)
+    app = create_api(kit, bot, access, confirm)
 
     def admits(request: Request) -> bool:
         if people:
@@ -65,13 +66,20 @@ def create_site(
     return app
 
 
-def create_api(kit: Kit, bot: Bot, access: Access | None) -> FastAPI:
+def create_api(
+    kit: Kit, bot: Bot, access: Access | None, confirm: hooks.Confirm | None = None
+) -> FastAPI:
     """Return what needs no pages: health, metrics, sign-in, hooks and one-time links."""
     app = FastAPI(title="Vigilbot", docs_url=None, redoc_url=None, openapi_url=None)
     _add_health(app, kit, bot)
     if access:
         _add_login(app, kit, access)
-    app.include_router(hooks.router(kit))
+    hook = hooks.Hook(kit, bot.intake, bot.sources, confirm)
+    app.add_middleware(hooks.Front, hook=hook)
+    app.include_router(hooks.router(hook))
+    app.include_router(callbacks.router(kit))
+    app.include_router(sealed.router(kit))
+    app.include_router(forms.router(kit))
     app.include_router(links.router(kit, BOOKS, bot.engine.go))
     return app
 
@@ -105,6 +113,12 @@ async def _measured(kit: Kit) -> bytes:
         gauge = Gauge(name, meaning, ["state"], registry=registry)
         for state, count in counts.items():
             gauge.labels(str(state)).set(count)
+    calls = Gauge("vigilbot_platform_calls", "Calls this month", ["platform"], registry=registry)
+    most = Gauge("vigilbot_platform_calls_limit", "Of so many", ["platform"], registry=registry)
+    for name, platform in kit.chats.items():
+        if isinstance(platform, Metered):
+            calls.labels(name).set(platform.meter.used)
+            most.labels(name).set(platform.meter.limit)
     return generate_latest(registry)
 
 

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from adapters.card import Card, dumps
 from adapters.port import InDoubt, MonitorAlert, Permanent, Transient
+from runbooks import reach
 from runbooks import walk as walking
 from runbooks.alerting import cards
 from runbooks.alerting.hold import (
@@ -248,6 +249,5 @@ async def _tell(
     # When it was announced makes the key new for each time, and the same for all that is said of it.
     at = held.announced_at.isoformat()
     key = f"alert:{held.customer}:{held.rule}:{held.host}:{at}:{what}"
-    return await unit.outbox.put(
-        Delivery(0, key, customer.chat, lane, DeliveryState.WAITING, now, card=dumps(card))
-    )
+    said = Delivery(0, key, customer.chat, lane, DeliveryState.WAITING, now, card=dumps(card))
+    return await reach.tell(said, await reach.reach(held.customer, unit), unit)

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from adapters.card import (
@@ -39,10 +40,12 @@ from adapters.port import (
     UsageError,
 )
 from adapters.words import Chat, Secret
+from runbooks import reach
 from runbooks.book import Decision, Ruling
 from runbooks.case import Contact, Onboarding
 from runbooks.kit import CHINA, Errand
 from runbooks.press import action
+from runbooks.reach import key_name, notify_name
 from runbooks.rules import OURS, TEST, TierRule, rules_of
 from runbooks.steps.monitor import monitor
 from runbooks.walk import STALE
@@ -57,13 +60,17 @@ CHANNEL = "Vigilbot"
 PATIENCE = 180.0
 """Seconds until a test alert must have come: the monitor evaluates once a minute."""
 POLL = 2.0
+SETTLED = 20.0
+"""Seconds that a mail server or a webhook's receiver has to take a test alert."""
 
 EMAIL, WEBHOOK = "邮件", "Webhook"
 PLATFORMS = {"钉钉": "dingtalk", "飞书": "feishu", "企微": "wecom"}
-LATER = "已登记，随平台适配器启用"
-"""Honest: it is written down, and does not deliver yet."""
+ELSEWHERE = "已登记；客户群不在这个平台，告警发到客户群"
+ASKED = "填写后启用，测试告警也会发到这里"
 
 MOST_RECIPIENTS = 10
+SHORTEST_KEY = 16
+"""Characters of the key that signs: a shorter one can be guessed offline."""
 MOST_LEVELS = 5
 LONGEST_WAIT = 1440
 """Minutes: who has not been reached after a day needs no escalation."""
@@ -207,11 +214,6 @@ def _channel_of(case: Onboarding) -> int:
 # -- the customer's preferred channels ----------------------------------------------------------
 
 
-def notify_name(customer: int, kind: str) -> str:
-    """Return the vault's name of a customer's target: an address of a webhook is a secret."""
-    return f"customer:{customer}:notify:{kind}"
-
-
 async def channels_drawn(case: Onboarding, run: Run, unit: Unit) -> tuple[Block, ...]:
     """Show where the customer wants to be told, and ask for what is not known yet."""
     pairs = await _standings(case, unit)
@@ -222,6 +224,10 @@ async def channels_drawn(case: Onboarding, run: Run, unit: Unit) -> tuple[Block,
     if WEBHOOK in case.channels:
         hint = "https://...，只存入保险库"
         inputs.append(Input("webhook", "Webhook 地址", Entry.SECRET, hint=hint, required=True))
+        hint = f"客户自定，至少 {SHORTEST_KEY} 位，用来验证签名；只存入保险库"
+        inputs.append(
+            Input("webhook_key", "Webhook 签名密钥", Entry.SECRET, hint=hint, required=True)
+        )
     if inputs:
         return (Fields(pairs), Form(action("yes", run), tuple(inputs), "确认已配置"))
     return (Fields(pairs), Buttons((Button("确认已配置", action("yes", run), Style.PRIMARY),)))
@@ -233,33 +239,39 @@ async def channels_confirmed(case: Onboarding, decision: Decision) -> Ruling:
         raise UsageError(STALE)
     wrong: list[str] = []
     addresses = _recipients(case, decision.values, wrong)
-    address = _webhook(case, decision.values, wrong)
+    target = _webhook(case, decision.values, wrong)
     if wrong:
         raise UsageError("没有提交，请改正后再提交：\n" + "\n".join(wrong))
     unit = decision.unit
     if addresses:
         kept = Secret("\n".join(addresses))
         await unit.vault.put(notify_name(case.customer, "email"), kept)
-    if address:
-        await unit.vault.put(notify_name(case.customer, "webhook"), Secret(address))
+    if target:
+        name = notify_name(case.customer, reach.WEBHOOK)
+        await unit.vault.put(name, target.url)
+        await unit.vault.put(key_name(name), target.key)
     said = [f"{name}：{standing}" for name, standing in await _standings(case, unit)]
-    if addresses:
-        said.append(f"邮件收件人 {len(addresses)} 个")
     return Ruling(case, f"{decision.by.name} 确认：" + "；".join(said))
 
 
 async def _standings(case: Onboarding, unit: Unit) -> tuple[tuple[str, str], ...]:
     customer = await unit.customers.get(case.customer)
     chat = customer.chat if customer else None
-    return tuple((name, _standing(name, chat)) for name in ("客户群", *case.channels))
+    beside = [each.platform for each in await reach.reach(case.customer, unit)]
+    return tuple((name, _standing(name, chat, beside)) for name in ("客户群", *case.channels))
 
 
-def _standing(name: str, chat: Chat | None) -> str:
+def _standing(name: str, chat: Chat | None, beside: Sequence[str]) -> str:
     if name == "客户群":
         return f"「{chat.title or chat.id}」，已启用" if chat else "未绑定，请在客户群里输入 /bind"
     if chat and PLATFORMS.get(name) == chat.platform:
         return "即本客户群，已启用"
-    return LATER
+    if name == EMAIL:
+        count = beside.count(reach.MAIL)
+        return f"{count} 个收件人，已登记" if count else ASKED
+    if name == WEBHOOK:
+        return "地址和签名密钥已登记" if reach.WEBHOOK in beside else ASKED
+    return ELSEWHERE
 
 
 def _recipients(case: Onboarding, values: Mapping[str, str], wrong: list[str]) -> tuple[str, ...]:
@@ -275,18 +287,27 @@ def _recipients(case: Onboarding, values: Mapping[str, str], wrong: list[str]) -
     return found
 
 
-def _webhook(case: Onboarding, values: Mapping[str, str], wrong: list[str]) -> str:
+class _Target(NamedTuple):
+    url: Secret
+    key: Secret
+
+
+def _webhook(case: Onboarding, values: Mapping[str, str], wrong: list[str]) -> _Target | None:
     if WEBHOOK not in case.channels:
-        return ""
+        return None
     url = values.get("webhook", "").strip()
     try:
         parts = urlsplit(url)
         fits = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        fits = fits and parts.username is None
     except ValueError:
         fits = False
     if not fits or any(c.isspace() or not c.isprintable() for c in url):
         wrong.append("「Webhook 地址」请写成 https://主机/路径 的样子")
-    return url
+    key = values.get("webhook_key", "").strip()
+    if len(key) < SHORTEST_KEY:
+        wrong.append(f"「Webhook 签名密钥」至少 {SHORTEST_KEY} 位")
+    return _Target(Secret(url), Secret(key))
 
 
 # -- the test alert -----------------------------------------------------------------------------
@@ -330,18 +351,36 @@ async def test_send(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
         customer = await unit.customers.get(case.customer)
         if customer is None or customer.chat is None:
             raise Permanent("客户还没有群：请在客户群里输入 /bind")
-        await unit.outbox.put(
-            Delivery(
-                0,
-                _alert_key(errand.run, case.round),
-                customer.chat,
-                Lane.ALARM,
-                DeliveryState.WAITING,
-                kit.clock.now(),
-                card=dumps(_alert_card(found)),
-            )
+        said = Delivery(
+            0,
+            _alert_key(errand.run, case.round),
+            customer.chat,
+            Lane.ALARM,
+            DeliveryState.WAITING,
+            kit.clock.now(),
+            card=dumps(_alert_card(found)),
         )
-    return case, f"{found.title}：{found.message}；{_path(found, None)}"
+        others = await reach.reach(case.customer, unit)
+        await reach.tell(said, others, unit)
+    became = await _settled(said.key, others, errand) if others else ()
+    parts = [f"{found.title}：{found.message}", _path(found, None)]
+    parts += [f"{name}：{state}" for name, state in became]
+    return case, "；".join(parts)
+
+
+async def _settled(key: str, others: Sequence[Chat], errand: Errand) -> tuple[tuple[str, str], ...]:
+    """Return what became of the copies beside the group, as soon as it is known of all, or when
+    patience ends: then the outbox goes on trying without us."""
+    clock = errand.kit.clock
+    until = clock.now() + timedelta(seconds=SETTLED)
+    while True:
+        async with errand.kit.store.view() as unit:
+            entries = [await unit.outbox.by_key(reach.beside(key, chat)) for chat in others]
+            became = await _beside(key, others, unit)
+        open_ = [each for each in entries if each and each.state is DeliveryState.WAITING]
+        if not open_ or clock.now() >= until:
+            return became
+        await clock.sleep(POLL)
 
 
 async def _arrived(
@@ -430,14 +469,47 @@ async def received_drawn(case: Onboarding, run: Run, unit: Unit) -> tuple[Block,
     alert = await unit.hooks.titled(case.customer, _title(test_name(run.id, case.round)))
     if alert is None:
         return (Text("测试告警没有到达（该步已跳过）：请负责人决定是否 /skip", Style.STRONG),)
-    entry = await unit.outbox.by_key(_alert_key(run.id, case.round))
+    key = _alert_key(run.id, case.round)
+    entry = await unit.outbox.by_key(key)
     sent = entry.sent_at if entry else None
+    arrived = await _beside(key, await reach.reach(case.customer, unit), unit)
     return (
         _as_it_came(alert),
         Text(_path(alert, sent), Style.QUIET),
+        *((Fields(arrived),) if arrived else ()),
         Text("请客户方人员确认：您在本群看到了上面的测试告警"),
         Buttons((Button("收到", action("yes", run), Style.PRIMARY),)),
     )
+
+
+async def _beside(key: str, others: Sequence[Chat], unit: Unit) -> tuple[tuple[str, str], ...]:
+    """Return what became of the alert at each place beside the group, out of the ledger."""
+    found = []
+    for chat in others:
+        entry = await unit.outbox.by_key(reach.beside(key, chat))
+        found.append((f"{reach.NAMES[chat.platform]} {_masked(chat)}".rstrip(), _became(entry)))
+    return tuple(found)
+
+
+def _masked(chat: Chat) -> str:
+    """Return enough of an address to know it by: the whole group reads it."""
+    name, at, domain = chat.id.rpartition("@")
+    return f"{name[:2]}…@{domain}" if at else ""
+
+
+def _became(entry: Delivery | None) -> str:
+    if entry is None:
+        return "没有发送"
+    match entry.state:
+        case DeliveryState.SENT:
+            at = f" {_clock(entry.sent_at)}" if entry.sent_at else ""
+            return f"对方已收下{at}"
+        case DeliveryState.FAILED:
+            return f"失败：{entry.reason}"
+        case DeliveryState.DOUBT:
+            return f"不确定：{entry.reason}"
+        case DeliveryState.WAITING:
+            return f"重试中：{entry.reason}" if entry.reason else "发送中"
 
 
 async def received(case: Onboarding, decision: Decision) -> Ruling:

@@ -83,7 +83,7 @@ async def up(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
         return await _standing(case)
     at = await place(case, errand)
     made, house = await _made(case, errand), errand.kit.house
-    laid = files(at.instance, made, house.compose, house.images)
+    laid = files(at.instance, made, house.compose, house.images, house.backup)
     async with errand.kit.servers.shell(at.login) as shell:
         if scripted(case, house):
             theirs = await _by_script(shell, at, case, house)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from adapters.port import InDoubt, Permanent
-from adapters.words import Chat, Role
+from adapters.words import Chat, Person, Role
 from runbooks.case import Onboarding
 from runbooks.credentials import offer
 from runbooks.kit import Errand
@@ -21,7 +21,8 @@ async def bound(case: Onboarding, errand: Errand) -> str:
 
 
 async def make(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
-    """Create the group with the engineer who began and the leads, and make it the customer's."""
+    """Create the group with the engineer who began and the leads, and the customer's own people
+    where they can be asked in by mail; make it the customer's."""
     kit = errand.kit
     async with kit.store.view() as unit:
         run = await unit.runs.get(errand.run)
@@ -32,12 +33,19 @@ async def make(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
     team = (begun_by, *(person for person in others if person != begun_by))
     platform = kit.chats[begun_by.platform]
     if not platform.can.creates_chats:
-        raise Permanent("这个平台不能由机器人建群：请先手工建群，再在群里输入 /bind，然后重试")
+        raise Permanent(
+            "不能由机器人建群：请手工建群、拉进机器人，在群里 @机器人 /bind 公司名，会自动继续"
+        )
     title = f"{case.company} 监控交付"
+    guests = [
+        Person(platform.name, contact.email, contact.name)
+        for contact in case.contacts
+        if contact.email and platform.can.invites_by_mail
+    ]
 
     async def do() -> str:
         key = errand.key("open")
-        return (await platform.open_chat(title, team, key=key)).id
+        return (await platform.open_chat(title, (*team, *guests), key=key)).id
 
     async def look() -> str:
         if platform.can.has_idempotency:
@@ -50,4 +58,5 @@ async def make(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
         customer = await unit.customers.get(case.customer)
         assert customer is not None
         await offer(customer, chat, kit.clock.now(), unit)
-    return replace(case, group=chat), f"群「{title}」"
+    invited = f"，已向 {len(guests)} 位客户联系人发出邮件邀请" if guests else ""
+    return replace(case, group=chat), f"群「{title}」{invited}"

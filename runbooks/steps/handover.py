@@ -10,6 +10,7 @@ from adapters.card import Card, Checklist, Fields, Item, Mark, Style, Text, Tone
 from adapters.port import Account, Paper, Permanent
 from adapters.words import Chat, Secret
 from runbooks import evidence as proofs
+from runbooks.alerting.adopt import adopt
 from runbooks.case import Contact, Onboarding
 from runbooks.duties import Rhythm, owed
 from runbooks.kit import Errand, House
@@ -172,6 +173,8 @@ async def service(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
         since = customer.in_service_since or kit.clock.now()
         if customer.in_service_since is None:
             await unit.customers.begin_service(customer.id, since)
+        minutes = case.escalate_after
+        await adopt(customer.id, case.on_call, minutes, kit.house, since, unit)
         card = begun(case, f"{since.astimezone(kit.house.zone):%Y-%m-%d}")
         await unit.outbox.put(_delivery(errand, "begun", chat, card=dumps(card)))
     return case, f"自 {since.astimezone(kit.house.zone):%Y-%m-%d %H:%M} 进入持续运维"

@@ -12,7 +12,7 @@ import bcrypt
 from adapters.port import Fault, Monitor, Permanent, Transient
 from adapters.words import Secret
 from runbooks.case import Onboarding
-from runbooks.compose import KEEP_DAYS, PUBLIC, Instance
+from runbooks.compose import PUBLIC, Instance
 from runbooks.kit import Errand
 from runbooks.steps.deploy import checked, is_ours, place
 from runbooks.steps.monitor import monitor, password_name
@@ -92,13 +92,14 @@ async def retention(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
 
 async def backup(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
     """Have a backup made every night, make the first one now, and read it."""
-    at = await place(case, errand)
+    at, plan = await place(case, errand), errand.kit.house.backup
+    hour, _, minute = plan.at.partition(":")
     script = shlex.quote(f"{at.instance.directory}/backup.sh")
     async with errand.kit.servers.shell(at.login) as shell:
         cron = await shell.run("systemctl is-active cron || systemctl is-active crond", root=True)
         checked(cron, f"{at.login.host} 上没有运行 cron，备份不会按时进行：请安装并启动 cron")
         timed = f"/etc/cron.d/vigilbot-{at.instance.project}"
-        line = f"20 3 * * * root /bin/sh {script}\n".encode()
+        line = f"{int(minute)} {int(hour)} * * * root /bin/sh {script}\n".encode()
         command = f"mkdir -p /etc/cron.d && cat >{timed} && chmod {PUBLIC:o} {timed}"
         checked(await shell.run(command, stdin=line, root=True), "写入定时任务失败")
         made = await shell.run(f"/bin/sh {script}", root=True, timeout=DUMPING)
@@ -108,7 +109,7 @@ async def backup(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
     if found is None:
         raise Permanent("备份读不出来：没有备份文件", fault=Fault.COMMAND)
     return case, (
-        f"每天 03:20（主机时间）备份，保留 {KEEP_DAYS} 天；"
+        f"每天 {plan.at}（主机时间）备份，保留 {plan.keep} 天；"
         f"第一份 {found['name']}（{found['size']} 字节）已验证可读，.env 一并保存"
     )
 

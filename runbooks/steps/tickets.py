@@ -31,13 +31,13 @@ async def tell(errand: Errand, deed: str, purpose: str, subject: str, to: Person
     ticket = await _ticket(errand, deed, purpose, subject)
     address = f"{kit.house.public_url}{LINKS}/{ticket.token.reveal()}"
     hours = int(WITHIN.total_seconds() // 3600)
-    await _ring(
+    await ring(
         errand,
         f"{deed}-address",
         to,
         f"请把这个地址只发给{name}本人，不要发到群里（{hours} 小时内有效，只能用一次）：{address}",
     )
-    await _ring(
+    await ring(
         errand,
         f"{deed}-code",
         to,
@@ -63,7 +63,8 @@ async def _ticket(errand: Errand, deed: str, purpose: str, subject: str) -> Tick
     return ticket
 
 
-async def _ring(errand: Errand, deed: str, to: Person, text: str) -> None:
+async def ring(errand: Errand, deed: str, to: Person, text: str) -> None:
+    """Tell somebody something by a direct message, once: not in a group, nor in the outbox."""
     platform = errand.kit.chats.get(to.platform)
     if platform is None:
         raise Permanent(f"平台 {to.platform} 没有启用，无法私信{to.name or to.id}")

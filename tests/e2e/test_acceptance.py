@@ -234,7 +234,7 @@ async def playing(store: Store, folder: Path, clock: Minutes) -> AsyncIterator[P
         world.record(
             host["id"], {"cpu_percent": 12.5, "memory_percent": 40.0, "disk_percent": 50.0}
         )
-        app.include_router(hooks.router(kit))
+        app.include_router(hooks.router(hooks.Hook(kit)))
         play = Play(kit, web, world, httpx.AsyncClient())
         app.include_router(router(kit, BOOKS, play.go))
         await play.http.aclose()

@@ -24,7 +24,7 @@ from adapters.vigilops import VigilOpsMonitors
 from adapters.words import Secret
 from bot.app import SystemClock
 from bot.demo.vigilops import Traps, World, serve
-from bot.web.hooks import router
+from bot.web.hooks import Hook, router
 from runbooks.alerting import watch
 from runbooks.case import Contact, Onboarding
 from runbooks.kit import House, Kit
@@ -107,7 +107,7 @@ async def ward(store: Store) -> AsyncIterator[Ward]:
         monitors = await stack.enter_async_context(VigilOpsMonitors())
         advisor = Advisor()
         kit = Kit(clock, store, {}, NOBODY, monitors, NOBODY, House(public_url=hook), advisor)
-        app.include_router(router(kit))
+        app.include_router(router(Hook(kit)))
         assert await monitors.at(url, Account(kit.house.account, PASSWORD)).register_admin()
         agent = world.make_agent_token("web-01", 1)
         host, _ = world.register_host(agent["id"], {"hostname": "web-01", "display_name": "网站"})
@@ -315,7 +315,7 @@ def take() -> None:
     async def post() -> None:
         async with Store(url, Seal(Seal.new_key())) as store:
             app = FastAPI()
-            app.include_router(router(Kit(SystemClock(), store, {}, NOBODY, NOBODY, NOBODY)))
+            app.include_router(router(Hook(Kit(SystemClock(), store, {}, NOBODY, NOBODY, NOBODY))))
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://bot") as client:
                 path = f"/hooks/vigilops/{Secret(token).reveal()}"

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -17,12 +18,15 @@ import uvicorn
 from fastapi import FastAPI
 
 import commands.test_alert as command
-from adapters.card import loads, plain
+from adapters.card import Card, loads, plain
 from adapters.port import Account, UsageError
 from adapters.vigilops import VigilOpsMonitors
 from adapters.words import Chat, Message, Person, Role, Secret
+from bot.channels import one_way
+from bot.config import load
 from bot.demo.vigilops import Traps, World, serve
-from bot.web.hooks import router
+from bot.sender import Sender
+from bot.web.hooks import REMEMBERED, Hook, router
 from commands.declare import Book, Call
 from commands.desk import Desk
 from runbooks import walk as walking
@@ -30,12 +34,16 @@ from runbooks.book import Decision, Gate, Phase, Runbook, Step
 from runbooks.cards import drawn
 from runbooks.case import Contact, Onboarding
 from runbooks.kit import House, Kit
+from runbooks.reach import notify_name
 from runbooks.rules import RULES
 from runbooks.steps import alerts
 from runbooks.test_alert import TEST_ALERT
 from storage.hooks import SeenAlert
 from storage.records import Customer, Member, Run, RunStatus, Tier
-from storage.store import Store
+from storage.store import Store, Unit
+from tests.sim.hook import KEY, HookSim
+from tests.sim.mail import PASSWORD as MAIL_PASSWORD
+from tests.sim.mail import USER, Certificate, MailSim
 
 LI = Person("web", "li", "李工")
 WANG = Person("web", "wang", "王经理")
@@ -190,7 +198,7 @@ async def scene(store: Store) -> AsyncIterator[Scene]:
         hook = await stack.enter_async_context(serving(app))
         monitors = await stack.enter_async_context(VigilOpsMonitors())
         kit = Kit(clock, store, {}, NOBODY, monitors, NOBODY, House(public_url=hook))
-        app.include_router(router(kit))
+        app.include_router(router(Hook(kit)))
         assert await monitors.at(url, Account(kit.house.account, PASSWORD)).register_admin()
         agent = world.make_agent_token("web-01", 1)
         host, _ = world.register_host(agent["id"], {"hostname": "web-01"})
@@ -242,30 +250,100 @@ async def test_the_channel_is_the_only_one_and_on_every_rule(scene: Scene) -> No
 
 
 async def test_where_the_customer_wants_to_be_told(scene: Scene) -> None:
-    """Mail and a webhook are asked for and kept in the vault; the proof says they come later."""
+    """Mail and a webhook are asked for and kept in the vault; without their channels set up the
+    ledger says so."""
     run = await scene.begin(channels=("飞书", "邮件", "Webhook"))
-    assert "邮件：已登记，随平台适配器启用" in await scene.card(run)
+    assert "邮件：填写后启用，测试告警也会发到这里" in await scene.card(run)
+    key = {"webhook_key": "k" * 16}
     with pytest.raises(UsageError, match="「邮件收件人」不是邮件地址：ops@"):
-        await scene.press(run, LI, {"email": "ops@", "webhook": "https://a.example/x"})
+        await scene.press(run, LI, {"email": "ops@", "webhook": "https://a.example/x", **key})
     no_ports = ("https://a.example:0/", "https://a.example:99999/")
-    no_urls = ("", "a.example", "ftp://a.example", "https://a.example/\nx", "http://[x")
+    no_urls = (
+        "",
+        "a.example",
+        "ftp://a.example",
+        "https://a.example/\nx",
+        "http://[x",
+        "https://a:b@c.d/",
+    )
     for address in (*no_urls, *no_ports):
         with pytest.raises(UsageError, match="「Webhook 地址」请写成"):
-            await scene.press(run, LI, {"email": "ops@a.example", "webhook": address})
+            await scene.press(run, LI, {"email": "ops@a.example", "webhook": address, **key})
+    with pytest.raises(UsageError, match="「Webhook 签名密钥」至少 16 位"):
+        await scene.press(run, LI, {"email": "ops@a.example", "webhook": "https://a.example/x"})
     target = "https://hook.example/robot?key=s3cret-key"
-    run = await scene.press(run, LI, {"email": "ops@a.example，b@a.example", "webhook": target})
+    given = {"email": "ops@a.example，b@a.example", "webhook": target, **key}
+    run = await scene.press(run, LI, given)
     assert run.line == "test-received", run.note
     async with scene.store.view() as unit:
-        mail = await unit.vault.get(alerts.notify_name(run.customer, "email"))
-        web = await unit.vault.get(alerts.notify_name(run.customer, "webhook"))
+        mail = await unit.vault.get(notify_name(run.customer, "email"))
+        web = await unit.vault.get(notify_name(run.customer, "webhook"))
     assert mail == Secret("ops@a.example\nb@a.example")
     assert web == Secret(target)
     proof = (await scene.proofs())["channels"]
     assert proof == (
-        "李工 确认：客户群：「海蓝科技 监控交付」，已启用；飞书：已登记，随平台适配器启用；"
-        "邮件：已登记，随平台适配器启用；Webhook：已登记，随平台适配器启用；邮件收件人 2 个"
+        "李工 确认：客户群：「海蓝科技 监控交付」，已启用；飞书：已登记；客户群不在这个平台，"
+        "告警发到客户群；邮件：2 个收件人，已登记；Webhook：地址和签名密钥已登记"
     )
-    await hides(scene, await scene.token(), "s3cret-key", PASSWORD.reveal())
+    await hides(scene, await scene.token(), "s3cret-key", "k" * 16, PASSWORD.reveal())
+
+
+async def test_the_preferred_channels_really_carry_the_test_alert(
+    scene: Scene, tmp_path: Path
+) -> None:
+    """Over TLS to a mailbox, signed to a receiver, and a bounce that everybody can read."""
+    certificate = Certificate(tmp_path)
+    async with AsyncExitStack() as stack:
+        post = await stack.enter_async_context(MailSim(certificate))
+        hook = await stack.enter_async_context(HookSim())
+        settings = {
+            "CHANNELS__MAIL__ENABLED": "true",
+            "CHANNELS__MAIL__HOST": "127.0.0.1",
+            "CHANNELS__MAIL__PORT": str(post.port),
+            "CHANNELS__MAIL__USERNAME": USER,
+            "CHANNELS__MAIL__PASSWORD": "env:MAIL",
+            "CHANNELS__MAIL__SENDER": USER,
+            "CHANNELS__MAIL__CA_FILE": str(certificate.file),
+            "CHANNELS__WEBHOOK__ENABLED": "true",
+            "CHANNELS__WEBHOOK__ALLOW": "127.0.0.1/32",
+            "VAULT__KEY": "env:MAIL",
+            "WEB__PASSWORD": "env:MAIL",
+        }
+        env = {f"VIGILBOT_{name}": value for name, value in settings.items()}
+        made = one_way(load(None, {"MAIL": MAIL_PASSWORD, **env}), scene.kit.clock, scene.store)
+        channels = {each.name: await stack.enter_async_context(each) for each in made}
+        sender = Sender(scene.store, channels, nothing_to_draw, scene.kit.clock)
+        speaking = asyncio.create_task(speak(sender, scene.store))
+        post.misbehave("rcpt", "550 5.1.1 no such user")
+        run = await scene.begin(channels=("邮件", "Webhook"))
+        given = {"email": "gone@a.example\nops@a.example", "webhook_key": KEY}
+        given["webhook"] = f"http://127.0.0.1:{hook.port}/robot"
+        run = await scene.press(run, LI, given)
+        speaking.cancel()
+    assert run.line == "test-received", run.note
+    ((to, letter),) = post.letters
+    assert letter["Subject"] == "测试告警"
+    (told,) = hook.told
+    assert told["facts"]["标题"] == "Vigilbot 测试 r1-1 - web-01"
+    proof = (await scene.proofs())["test-send"]
+    lost, came = ("go…@a.example", "op…@a.example")
+    if to != "ops@a.example":
+        lost, came = came, lost
+    assert f"邮件 {lost}：失败：邮件服务器 550：5.1.1 no such user，已退回" in proof
+    assert f"邮件 {came}：对方已收下" in proof
+    assert "Webhook：对方已收下" in proof
+    assert f"邮件 {came}：对方已收下" in await scene.card(run)
+    assert "ops@a.example" not in proof
+
+
+async def nothing_to_draw(key: str, unit: Unit) -> Card:
+    raise AssertionError(key)
+
+
+async def speak(sender: Sender, store: Store) -> None:
+    while True:
+        await sender.drain()
+        await store.changed.wait()
 
 
 async def test_an_alert_travels_and_only_the_customer_says_received(scene: Scene) -> None:
@@ -379,9 +457,10 @@ async def test_a_lost_webhook_is_told_from_an_alert_that_never_fired(scene: Scen
     run = await scene.begin()
     async with scene.store.unit() as unit:
         await unit.hooks.keep_only(run.customer, "vigilops", Secret("another"))
+    await scene.kit.clock.sleep(REMEMBERED.total_seconds())
     stuck = await scene.press(run, LI)
     assert (stuck.status, stuck.line) == (RunStatus.STUCK, "test-send")
-    assert "VigilOps 已在 11:00:02 触发告警 #1" in stuck.note
+    assert "VigilOps 已在 11:00:07 触发告警 #1" in stuck.note
     assert "但 Webhook 在 180 秒内没有到达机器人" in stuck.note
     tests = [r for r in scene.world.rows("rules") if r["name"].startswith("Vigilbot 测试")]
     assert [rule["is_enabled"] for rule in tests] == [False]
@@ -403,6 +482,7 @@ async def test_an_alert_that_came_late_is_not_asked_for_again(scene: Scene) -> N
     run = await scene.begin()
     async with scene.store.unit() as unit:
         await unit.hooks.keep_only(run.customer, "vigilops", Secret("another"))
+    await scene.kit.clock.sleep(REMEMBERED.total_seconds())
     stuck = await scene.press(run, LI)
     (rule,) = [r for r in scene.world.rows("rules") if r["name"] == "Vigilbot 测试 r1-1"]
     before = rule["updated_at"]
@@ -434,6 +514,7 @@ async def test_an_alert_that_fired_while_we_were_dead_fires_again(scene: Scene) 
     )
     async with scene.store.unit() as unit:
         await unit.hooks.keep_only(run.customer, "vigilops", Secret("another"))
+    await scene.kit.clock.sleep(REMEMBERED.total_seconds())
     await scene.kit.clock.sleep(60)
     assert [alert["title"] for alert in scene.world.rows("alerts")] == [f"{name} - web-01"]
     async with scene.store.unit() as unit:

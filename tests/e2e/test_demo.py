@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -16,6 +15,7 @@ import pytest
 from playwright.async_api import Browser, FilePayload, Page, async_playwright, expect
 
 from bot.demo import world
+from tests import needs
 
 CHROMIUM_ARGS = [
     "--no-sandbox",
@@ -65,9 +65,7 @@ async def started(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Proces
 
 @asynccontextmanager
 async def browsing() -> AsyncIterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.fail("chromium is not on PATH: install it (Debian: apt-get install chromium)")
+    chromium = needs.program("chromium")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
         yield browser

@@ -74,7 +74,7 @@ async def test_an_onboarding_goes_on_in_slack_after_a_restart(tmp_path: Path) ->
                 f"{s.name},{s.host},{s.port},{s.user},{s.password.reveal()}" for s in hosts.specs
             ]
             values = {
-                "contacts": "王经理，13800000000",
+                "contacts": "王经理，IT 主管，13800000000，wang@hailan.example",
                 "channels": "feishu",
                 "servers": "\n".join(rows),
             }
@@ -83,6 +83,7 @@ async def test_an_onboarding_goes_on_in_slack_after_a_restart(tmp_path: Path) ->
             room, _ = await shown(sim, "⏳ 确认合同已签")
             assert room.name.startswith("海蓝科技-监控交付-")
             assert li in room.members
+            assert sim.invited_by_mail == ["wang@hailan.example"]
 
         async with at_work(tmp_path, key, sim):
             room, card = await shown(sim, "⏳ 确认合同已签")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -39,6 +38,7 @@ from adapters.card import (
 from adapters.webchat.link import WebChat
 from adapters.webchat.pages import mount
 from adapters.words import Chat, Click, Event, File, Message, Person, Submission
+from tests import needs
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -129,9 +129,7 @@ def signed_in(request: Request) -> Person | None:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.fail("chromium is not on PATH: install it (Debian: apt-get install chromium)")
+    chromium = needs.program("chromium")
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     async with WebChat(tmp_path_factory.mktemp("web") / "web.sqlite") as web:

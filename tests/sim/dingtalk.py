@@ -139,6 +139,8 @@ class DingTalkSim:
         self.lost: list[dict[str, Any]] = []
         self.connections = 0
         self.half_open = False
+        self.hides_names = False
+        self.denied: set[str] = set()
         self._tokens: dict[str, datetime] = {}
         self._tickets: dict[str, datetime] = {}
         self._sockets: list[web.WebSocketResponse] = []
@@ -173,9 +175,9 @@ class DingTalkSim:
         self._sockets.clear()
         assert not self.failures, self.failures
 
-    async def until(self, true: Callable[[], bool]) -> None:
+    async def until(self, true: Callable[[], bool], within: float = 5) -> None:
         """Wait until something is so; it is looked at whenever somebody calls, comes or goes."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(within):
             while not true():
                 self._moved.clear()
                 await self._moved.wait()
@@ -235,6 +237,8 @@ class DingTalkSim:
         if where == "POST /media/upload":
             return await self._upload(request)
         body = await request.json()
+        if where == "POST /topapi/v2/user/get":
+            return self._user(request, body)
         if where == "POST /v1.0/oauth2/accessToken":
             return self._token(body)
         if where == "POST /v1.0/gateway/connections/open":
@@ -248,6 +252,8 @@ class DingTalkSim:
             self.failures.append(f"unexpected call: {where}")
             raise bad("no such interface", "NotFound", 404)
         self._authorised(request.headers.get("x-acs-dingtalk-access-token", ""))
+        if request.path in self.denied:
+            raise bad("no permission", "Forbidden.AccessDenied.AccessTokenPermissionDenied", 403)
         self._limited(where)
         return handler(body)
 
@@ -298,7 +304,8 @@ class DingTalkSim:
         kinds = {(one["type"], one["topic"]) for one in body["subscriptions"]}
         if not kinds:
             raise bad("no subscriptions")
-        ticket = f"ticket+{next(self._number)}/="
+        # No "+": DingTalk's Node SDK does not quote it, so no real ticket has one.
+        ticket = f"ticket{next(self._number)}/="
         self._tickets[ticket] = self.now() + TICKET_LIFE
         return {"endpoint": f"ws://127.0.0.1:{self._port}/connect", "ticket": ticket}
 
@@ -421,14 +428,17 @@ class DingTalkSim:
             raise bad("template", "665036")
         for user in (body["groupOwnerId"], *body["userIdList"]):
             self._person(user)
-        known = [g for g in self.groups.values() if g.uuid == body["uuid"]]
-        if known:
-            return {"openConversationId": known[0].chat.id, "chatId": "chat"}
+        known = [g.chat for g in self.groups.values() if g.uuid == body["uuid"]]
+        members = dict.fromkeys([body["groupOwnerId"], *body["userIdList"]])
+        chat = known[0] if known else self.found(body["groupName"], *members, uuid=body["uuid"])
+        return {"openConversationId": chat.id, "chatId": "chat"}
+
+    def found(self, title: str, *members: str, uuid: str = "") -> Chat:
+        """Make a group with the robot in it."""
         identity = f"cid{b64encode(str(next(self._number)).encode()).decode()}=="
-        chat = Chat(wire.PLATFORM, identity, body["groupName"])
-        members = list(dict.fromkeys([body["groupOwnerId"], *body["userIdList"]]))
-        self.groups[identity] = Group(chat, members, body["uuid"])
-        return {"openConversationId": identity, "chatId": "chat"}
+        chat = Chat(wire.PLATFORM, identity, title)
+        self.groups[identity] = Group(chat, list(members), uuid)
+        return chat
 
     def _add_members(self, body: Any) -> Any:
         only(body, {"openConversationId", "userIds"})
@@ -455,6 +465,13 @@ class DingTalkSim:
         media = f"@media{next(self._number)}"
         self.media[media] = File(part.filename, content)
         return {"errcode": 0, "errmsg": "ok", "media_id": media, "type": "file"}
+
+    def _user(self, request: web.Request, body: Any) -> Any:
+        only(body, {"userid", "language"})
+        self._authorised(request.query.get("access_token", ""))
+        if self.hides_names:
+            return {"errcode": 60011, "errmsg": "没有调用该接口的权限"}
+        return {"errcode": 0, "errmsg": "ok", "result": {"name": self._person(body["userid"]).name}}
 
     def _download(self, body: Any) -> Any:
         only(body, {"downloadCode", "robotCode"})
@@ -502,10 +519,12 @@ class DingTalkSim:
 
     def _acked(self, ack: Any) -> None:
         only(ack, {"code", "headers", "message", "data"})
-        only(ack["headers"], {"messageId", "contentType"})
+        future = self._futures.pop(ack["headers"]["messageId"], None)
+        # An answer to a ping may have all of the ping's headers: DingTalk's Node SDK gives them back.
+        if ack["headers"].get("topic") != "ping":
+            only(ack["headers"], {"messageId", "contentType"})
         assert isinstance(ack["data"], str)
         self.acks.append(ack)
-        future = self._futures.pop(ack["headers"]["messageId"], None)
         if future and not future.done():
             future.set_result(ack)
 
@@ -661,7 +680,9 @@ class DingTalkSim:
         card = self._mine(person, track)
         for slot in (1, 2):
             if card.params.get(f"action{slot}") == action:
-                parts = [_entered(fields, values) for fields in _forms(card.params, slot)]
+                drawn = _forms(card.params, slot)
+                values = _spread(values, [field for fields in drawn for field in fields])
+                parts = [_entered(fields, values) for fields in drawn]
                 known = {name for part in parts for name in part}
                 parts[0] |= {name: v for name, v in values.items() if name not in known}
                 params = {"action": action, "chat": card.params["chat"]}
@@ -685,9 +706,9 @@ class DingTalkSim:
 
     def seen(self, chat: Chat) -> list[str]:
         posts = self.groups[chat.id].posts if chat.id in self.groups else []
-        return [self._seen(post) for post in posts or self.direct.get(wire.user_of(chat), [])]
+        return [self.reads(post) for post in posts or self.direct.get(wire.user_of(chat), [])]
 
-    def _seen(self, post: Post) -> str:
+    def reads(self, post: Post) -> str:
         return shown(self.cards[post.track].params) if post.track else read(post.text)
 
     def rung(self, user: str) -> list[str]:
@@ -732,6 +753,20 @@ def _schema(name: str, value: Any) -> None:
 
 def _forms(params: Mapping[str, str], slot: int) -> list[list[dict[str, Any]]]:
     return [json.loads(params[name])["fields"] for name in wire.form_names(slot) if params[name]]
+
+
+def _spread(values: Mapping[str, str], fields: list[dict[str, Any]]) -> dict[str, str]:
+    """Return what is chosen in each field of an input whose options did not fit one."""
+    chosen = dict(values)
+    pieces = [one for one in fields if wire.PIECE in one["name"]]
+    split = {one["name"].partition(wire.PIECE)[0] for one in pieces}
+    for one in fields:
+        name = one["name"].partition(wire.PIECE)[0]
+        if name in split and name in values:
+            offered = {option["value"] for option in one["options"]}
+            picked = [value for value in values[name].split(",") if value in offered]
+            chosen[one["name"]] = ",".join(picked)
+    return chosen
 
 
 def _entered(fields: list[dict[str, Any]], values: Mapping[str, str]) -> dict[str, Any]:

@@ -10,17 +10,20 @@ import asyncio
 import json
 import random
 import socket
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from hashlib import sha256
 from typing import Any, Self
 from uuid import uuid4
 
 from aiohttp import WSMsgType, web
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.padding import PKCS7
 
 from adapters.card import (
     Button,
@@ -128,6 +131,8 @@ class Fault(Enum):
     """It succeeds, and the answer has nothing in it."""
     HANGS = auto()
     """Nothing happens until `release`."""
+    SILENT = auto()
+    """It is done, and nothing is answered."""
 
 
 class Refused(Exception):
@@ -185,6 +190,12 @@ class FeishuSim:
         self.posts: dict[str, Posted] = {}
         self.files: dict[str, File] = {}
         self.keys: dict[str, str] = {}
+        self.scopes: set[str] = set()
+        self.withheld: set[str] = set()
+        """Asked for, and not yet approved by an administrator."""
+        self.pins: dict[str, datetime] = {}
+        self.paid = {"sms": 100, "phone": 100}
+        self.urgencies: list[str] = []
         self.tokens: dict[str, datetime] = {}
         self.tickets: set[str] = set()
         self.calls: Counter[str] = Counter()
@@ -192,6 +203,7 @@ class FeishuSim:
         self.unacked: dict[str, Json] = {}
         self._sent: dict[str, list[datetime]] = {}
         self.acks: list[tuple[str, int, Json]] = []
+        self.acked: set[str] = set()
         self.links: list[Link] = []
         self.news = asyncio.Condition()
         self.expire = 7200
@@ -229,6 +241,7 @@ class FeishuSim:
         app.router.add_post("/callback/ws/endpoint", self._discover)
         app.router.add_get("/ws", self._link)
         app.router.add_get("/open-apis/bot/v3/info", self._bot_info)
+        app.router.add_get("/open-apis/application/v6/scopes", self._scopes)
         app.router.add_post(f"{im}/chats", self._create_chat)
         app.router.add_post(f"{im}/chats/{{chat}}/members", self._add_members)
         app.router.add_get(f"{im}/chats/{{chat}}/members", self._members)
@@ -236,7 +249,9 @@ class FeishuSim:
         app.router.add_get(f"{im}/messages", self._history)
         app.router.add_get(f"{im}/messages/{{message}}", self._message)
         app.router.add_patch(f"{im}/messages/{{message}}", self._patch)
-        app.router.add_patch(f"{im}/messages/{{message}}/urgent_app", self._urgent)
+        for how in ("app", "sms", "phone"):
+            app.router.add_patch(f"{im}/messages/{{message}}/urgent_{how}", self._urgent)
+        app.router.add_post(f"{im}/pins", self._pin)
         app.router.add_get(f"{im}/messages/{{message}}/resources/{{key}}", self._resource)
         app.router.add_post(f"{im}/files", self._upload)
         self._runner = web.AppRunner(app, shutdown_timeout=1)
@@ -275,8 +290,9 @@ class FeishuSim:
         for link in list(self.links):
             await link.ws.close()
 
-    async def until(self, is_so: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10), self.news:
+    async def until(self, is_so: Callable[[], bool], within: float = 10) -> None:
+        """Wait until something is so; it is looked at whenever somebody calls, comes or goes."""
+        async with asyncio.timeout(within), self.news:
             await self.news.wait_for(is_so)
 
     async def _changed(self) -> None:
@@ -334,6 +350,10 @@ class FeishuSim:
                 return web.Response()
             case Fault.HANGS:
                 await self._held.wait()
+            case Fault.SILENT:
+                answer = await handler(request)
+                await self._held.wait()
+                return answer
         return await handler(request)
 
     def _authorized(self, request: web.Request) -> None:
@@ -371,17 +391,27 @@ class FeishuSim:
         bot = {"open_id": BOT, "app_name": BOT_NAME, "activate_status": 2}
         return web.json_response({"code": 0, "msg": "ok", "bot": bot})
 
+    async def _scopes(self, request: web.Request) -> web.Response:
+        names = [(one, 1) for one in sorted(self.scopes)]
+        names += [(one, 2) for one in sorted(self.withheld)]
+        return _ok(
+            scopes=[
+                {"scope_name": one, "grant_status": status, "scope_type": "tenant"}
+                for one, status in names
+            ]
+        )
+
     async def _create_chat(self, request: web.Request) -> web.Response:
         body = await self._body(request, CHAT_BODY)
         uuid = request.query.get("uuid", "")
         if len(uuid) > 50 or set(request.query) - {"user_id_type", "set_bot_manager", "uuid"}:
             raise Refused(232001, "param invalid")
         if uuid not in self.keys:
-            group = self._found(body["name"], [body["owner_id"]] if "owner_id" in body else [])
+            group = self.found(body["name"], [body["owner_id"]] if "owner_id" in body else [])
             self.keys[uuid] = group.id
         return _ok(chat_id=self.keys[uuid], name=body["name"])
 
-    def _found(self, title: str, members: list[str], *, direct: bool = False) -> Group:
+    def found(self, title: str, members: list[str], *, direct: bool = False) -> Group:
         group = Group(f"oc_{uuid4().hex}", title, members, direct)
         self.groups[group.id] = group
         return group
@@ -506,8 +536,21 @@ class FeishuSim:
         outsiders = set(body["user_id_list"]) - set(self.groups[one.chat].members)
         if one.sender != BOT or outsiders:
             raise Refused(230001, "not a member")
+        how = request.path.rpartition("_")[2]
+        if how != "app":
+            if self.paid[how] <= 0:
+                raise Refused(230023, "the quota of the tenant is used up")
+            self.paid[how] -= 1
+        self.urgencies.append(how)
         one.urgent |= set(body["user_id_list"])
         return _ok(invalid_user_id_list=[])
+
+    async def _pin(self, request: web.Request) -> web.Response:
+        body = await self._body(request, {"message_id"})
+        if body["message_id"] not in self.posts:
+            raise Refused(230001, "invalid message_id")
+        self.pins[body["message_id"]] = self.clock.now()
+        return _ok(pin={"message_id": body["message_id"]})
 
     async def _upload(self, request: web.Request) -> web.Response:
         form = await request.post()
@@ -583,11 +626,14 @@ class FeishuSim:
             await ws.send_bytes(frame.SerializeToString())
             await self._changed()
             return
-        assert headers["biz_rt"].isdigit()
+        int(
+            headers["biz_rt"]
+        )  # of Feishu's Node SDK it is negative: it takes the end from the start
         answer = json.loads(frame.payload)
         body = json.loads(b64decode(answer["data"])) if "data" in answer else {}
         event_id = headers["trace_id"]
         self.acks.append((event_id, answer["code"], body))
+        self.acked.add(event_id)
         if answer["code"] == 200:
             self.unacked.pop(event_id, None)
         await self._changed()
@@ -649,7 +695,7 @@ class FeishuSim:
 
     def direct(self, person: str) -> Group:
         known = [one for one in self.groups.values() if one.direct and one.members == [person]]
-        return known[0] if known else self._found("", [person], direct=True)
+        return known[0] if known else self.found("", [person], direct=True)
 
     def post_file(self, person: str, chat: str, file: File) -> Posted:
         """Post a file; the bot is not told of it in a group: it is not mentioned."""
@@ -708,7 +754,7 @@ class FeishuSim:
         for one in _all(self._seen_card(person, message), "button"):
             value = carried(one)
             if value.get("action") == action and "form_action_type" not in one:
-                return await self._trigger(person, message, {"value": value, "tag": "button"})
+                return await self.trigger(person, message, {"value": value, "tag": "button"})
         raise UsageError("这张卡片已更新，上面没有这个按钮了")
 
     async def submit(
@@ -718,7 +764,7 @@ class FeishuSim:
         form, button = self.form(person, message, action)
         press = {"value": carried(button), "tag": "button", "name": button["name"]}
         press["form_value"] = _fill(form, entered)
-        return await self._trigger(person, message, press)
+        return await self.trigger(person, message, press)
 
     def fill(self, person: str, message: str, action: str, entered: Mapping[str, str]) -> Json:
         """Return the form_value that would be sent, or refuse as Feishu's client does."""
@@ -732,7 +778,8 @@ class FeishuSim:
                 return form, button
         raise UsageError("这张卡片已更新，上面没有这个表单了")
 
-    async def _trigger(self, person: str, message: str, action: Json) -> Json:
+    async def trigger(self, person: str, message: str, action: Json) -> Json:
+        """Send what the client sends for a press: `action` as the platform writes it."""
         event = {
             "operator": {"open_id": person, "tenant_key": "t"},
             "token": f"c-{uuid4().hex}",
@@ -747,13 +794,13 @@ class FeishuSim:
     def rung(self, person: str) -> list[str]:
         """Return the texts that reached one person as urgent."""
         urgent = [one for one in self.posts.values() if person in one.urgent]
-        return [str(self._shown(one)) for one in urgent]
+        return [str(self.shown(one)) for one in urgent]
 
     def seen(self, chat: str) -> list[str | Card]:
         """Return what the chat shows: cards as they can be read, texts, names of files."""
-        return [self._shown(one) for one in self.posts.values() if one.chat == chat]
+        return [self.shown(one) for one in self.posts.values() if one.chat == chat]
 
-    def _shown(self, one: Posted) -> str | Card:
+    def shown(self, one: Posted) -> str | Card:
         body = json.loads(one.content)
         match one.kind:
             case "interactive":
@@ -768,6 +815,16 @@ def carried(button: Json) -> Json:
     """Return what a button carries, as it comes back when it is pressed; {} for a link."""
     value: Json = button["behaviors"][0].get("value", {})
     return value
+
+
+def sealed(payload: Json, key: str) -> bytes:
+    """Return the body of a callback by HTTP: AES-256-CBC, the IV first, the key hashed, PKCS7."""
+    padder = PKCS7(128).padder()
+    data = padder.update(json.dumps(payload).encode()) + padder.finalize()
+    vector = b"0123456789abcdef"
+    encryptor = Cipher(algorithms.AES(sha256(key.encode()).digest()), modes.CBC(vector)).encryptor()
+    blob = vector + encryptor.update(data) + encryptor.finalize()
+    return json.dumps({"encrypt": b64encode(blob).decode()}).encode()
 
 
 def _ok(**data: Any) -> web.Response:

@@ -159,9 +159,9 @@ class SlackSim:
 
     # -- looking ------------------------------------------------------------------------------
 
-    async def until(self, true: Callable[[], object]) -> None:
+    async def until(self, true: Callable[[], object], within: float = 30) -> None:
         """Wait until something has come about over here."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(within):
             while not true():
                 self._changed.clear()
                 await self._changed.wait()
@@ -542,6 +542,10 @@ class SlackSim:
         there = self._there(form["channel"])
         self._spend(there)
         posted = {"user": BOT, "bot_id": "B1", "ts": self._ts(), **content_of(form)}
+        if thread := form.get("thread_ts", ""):
+            if all(one["ts"] != thread for one in there.messages):
+                raise No("thread_not_found")
+            posted["thread_ts"] = thread
         there.messages.append(posted)
         return {"ts": posted["ts"], "channel": there.id}
 
@@ -578,13 +582,24 @@ class SlackSim:
 
     def _conversations_history(self, form: Json) -> Json:
         there = self._there(form["channel"])
-        newest = there.messages[::-1][: int(form["limit"])]
+        ours = [one for one in there.messages if one.get("thread_ts", one["ts"]) == one["ts"]]
+        return {"messages": self._told(form, ours[::-1][: int(form["limit"])])}
+
+    def _conversations_replies(self, form: Json) -> Json:
+        there, thread = self._there(form["channel"]), form["ts"]
+        ours = [one for one in there.messages if one.get("thread_ts", one["ts"]) == thread]
+        if not ours:
+            raise No("thread_not_found")
+        start = int(form["cursor"] or 0)
+        more = str(start + 2) if start + 2 < len(ours) else ""
+        page = self._told(form, ours[start : start + 2])
+        return {"messages": page, "response_metadata": {"next_cursor": more}}
+
+    def _told(self, form: Json, messages: Sequence[Json]) -> list[Json]:
         bare = form.get("include_all_metadata") != "true"
-        return {
-            "messages": [
-                {k: v for k, v in one.items() if not (bare and k == "metadata")} for one in newest
-            ]
-        }
+        return [
+            {k: v for k, v in one.items() if not (bare and k == "metadata")} for one in messages
+        ]
 
     def _conversations_create(self, form: Json) -> Json:
         name = form["name"]
@@ -701,6 +716,7 @@ METHODS: dict[str, Callable[[SlackSim, Json], Json]] = {
     "chat.postEphemeral": SlackSim._chat_post_ephemeral,
     "files.getUploadURLExternal": SlackSim._files_get_upload_url,
     "files.completeUploadExternal": SlackSim._files_complete_upload_external,
+    "conversations.replies": SlackSim._conversations_replies,
     "conversations.history": SlackSim._conversations_history,
     "conversations.create": SlackSim._conversations_create,
     "conversations.setPurpose": SlackSim._conversations_set_purpose,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from adapters.documents.terms import BASIC, PRO, Promise, promised
 from adapters.words import NOTHING, Secret
-from bot.build import house_of, with_password
+from bot.build import house_of, promises, with_password
 from bot.config import Settings, load
+from runbooks.compose import Backup
 from storage.journal import journal_at
 from storage.vault import Seal
 
@@ -44,9 +46,31 @@ def test_the_engine_keeps_its_own_file_and_on_postgresql_its_own_schema(tmp_path
 
 def test_our_own_server_is_known_when_it_has_an_address(tmp_path: Path) -> None:
     assert house_of(settings_of(tmp_path)).managed is None
-    more = '[deploy]\nmanaged_host = "10.0.0.9"\nmanaged_key = "env:KEY"\nretention_days = 30'
+    more = '[deploy]\nmanaged_host = "10.0.0.9"\nmanaged_key = "env:KEY"\nmanaged_sudo_password = "env:KEY"\nretention_days = 30'
     house = house_of(settings_of(tmp_path, more))
     assert house.managed is not None
     assert (house.managed.host, house.managed.key) == ("10.0.0.9", Secret("a private key"))
+    assert house.managed.sudo_password == Secret("a private key")
     assert house.retention["host_metrics"] == 30
     assert house.retention["audit_logs"] == 365
+
+
+def test_what_is_promised_and_when_is_saved_can_be_set(tmp_path: Path) -> None:
+    more = (
+        '[deploy]\nbackup_at = "01:05"\nbackup_keep_days = 30\n'
+        "[sla.basic]\ncritical_minutes = 20\nwarning_minutes = 180\navailability_percent = 99.95"
+    )
+    settings = settings_of(tmp_path, more)
+    assert house_of(settings).backup == Backup("01:05", 30)
+    promise = promises(settings)["basic"]
+    assert promise == Promise(20, 180, 99.95)
+    terms = promised(BASIC, promise)
+    assert [row[2] for row in terms.response] == ["20 分钟", "3 小时", "1 个工作日"]
+    assert terms.availability.endswith("99.95%")
+
+
+def test_the_terms_that_are_shipped_are_those_of_the_settings(tmp_path: Path) -> None:
+    """The two places where the figures stand cannot drift apart."""
+    made = promises(settings_of(tmp_path))
+    assert promised(BASIC, made["basic"]) == BASIC
+    assert promised(PRO, made["pro"]) == PRO

@@ -15,6 +15,7 @@ import yaml
 from adapters.words import Secret
 from runbooks import compose
 from runbooks.compose import SECRETS, Images, Instance, files, packed, unset
+from tests import needs
 
 MADE = {name: Secret(f"{number:064x}") for number, name in enumerate(SECRETS, start=1)}
 
@@ -30,7 +31,7 @@ def test_docker_compose_accepts_it(tmp_path: Path, generation: str) -> None:
         tar.extractall(tmp_path, filter="fully_trusted")
     assert modes == {"compose.yml": 0o644, ".env": 0o600, "backup.sh": 0o700}
     ran = subprocess.run(
-        ["/usr/bin/docker-compose", "-f", str(tmp_path / "compose.yml"), "config"],
+        [needs.program("docker-compose"), "-f", str(tmp_path / "compose.yml"), "config"],
         capture_output=True,
         text=True,
         check=False,

@@ -443,6 +443,20 @@ async def test_who_has_spoken_is_known_by_name_when_pressing(far: Far) -> None:
             assert [(await anext(events)).sender.name for _ in range(2)] == ["Li", "Li"]
 
 
+@pytest.mark.parametrize(("hidden", "name"), [(False, "Wang"), (True, "")])
+async def test_who_never_spoke_is_asked_for_once(far: Far, hidden: bool, name: str) -> None:
+    """A signature needs a name: the directory is asked, and not again where it does not tell."""
+    far.sim.hides_names = hidden
+    async with far.client() as link:
+        chat = await group(link)
+        receipt = await link.send(chat, ACK, key="1")
+        events = link.events()
+        for _ in range(2):
+            await far.sim.press(WANG, receipt.id, "ack:1")
+            assert (await anext(events)).sender.name == name
+        assert far.sim.calls.count("POST /topapi/v2/user/get") == 1
+
+
 async def test_no_secret_is_kept_longer_than_needed(far: Far) -> None:
     """A password typed into a form leaves the files once the next event was asked for."""
     form = Form("a", (Input("password", "密码", Entry.SECRET),))

@@ -154,6 +154,32 @@ def test_a_form_is_cut_where_its_bytes_end() -> None:
         assert all(wire.size(params[name]) <= wire.VALUE_BYTES for name in wire.form_names(1))
 
 
+def test_a_choice_with_more_options_than_a_value_holds_is_several_fields() -> None:
+    """They are filled as one: whatever is chosen, in whichever, comes back under the one name."""
+    options = tuple((f"line-{n}", f"第 {n} 步：检查") for n in range(30))
+    steps = Input("lines", "要重做的步骤", Entry.CHOICES, options, "line-0,line-29", required=True)
+    form = Form("a", (Input("why", "原因"), steps))
+    params = wire.draw(Card("c", blocks=(form,)), CHAT)
+    assert all(wire.size(value) <= wire.VALUE_BYTES for value in params.values())
+    parts = [json.loads(params[n])["fields"] for n in wire.form_names(1) if params[n]]
+    fields = [one for part in parts for one in part]
+    offered = [(o["value"], o["text"]) for one in fields for o in one.get("options", ())]
+    assert offered == list(options)
+    assert [one["name"] for one in fields] == ["why", "lines", "lines~2"]
+    assert [one.get("defaultValue") for one in fields] == [None, "line-0", "line-29"]
+    pressed = golden("press.json")
+    chosen: dict[str, object] = {
+        "form1": {"why": "慢"},
+        "form2": {"lines": {"index": [3], "value": ["line-3"]}},
+        "form3": {"lines~2": {"index": [1], "value": ["line-28"]}},
+    }
+    sent = {"action": "a", "chat": CHAT.id, **chosen}
+    private = {"cardPrivateData": {"actionIds": ["submit"], "params": sent}}
+    values = wire.press({**pressed, "content": json.dumps(private)}).values
+    assert values == {"why": "慢", "lines": "line-3,line-28"}
+    assert wire.fill(form, values, files=False) == dict(values)
+
+
 def test_half_a_character_is_mended() -> None:
     """JSON cannot carry it, so it becomes a question mark."""
     params = wire.draw(Card("\ud800", blocks=(Text("\ud800"),)), CHAT)

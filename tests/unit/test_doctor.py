@@ -38,6 +38,7 @@ from bot.doctor import (
 from storage import migrate
 from storage.store import Store
 from storage.vault import Seal
+from tests.sim.mail import PASSWORD, USER, Certificate, MailSim
 
 AGENT = Path("bot/demo/agent_bundle")
 KEY = Seal.new_key().reveal()
@@ -318,3 +319,35 @@ def test_the_exit_code_tells_scripts(tmp_path: Path, typed: Callable[[str], Any]
 def test_migrate_says_from_where_to_where(typed: Callable[[str], Any]) -> None:
     assert typed("migrate") == (0, f"数据库：空 → {migrate.newest()}\n")
     assert typed("migrate") == (0, f"已是最新：{migrate.newest()}\n")
+
+
+async def test_the_mail_server_is_signed_in_to(tmp_path: Path) -> None:
+    """Well, with a wrong password, and with a webhook that may go where it should not."""
+    certificate = Certificate(tmp_path)
+    async with MailSim(certificate) as sim:
+        env = {
+            "CHANNELS__MAIL__ENABLED": "true",
+            "CHANNELS__MAIL__HOST": "127.0.0.1",
+            "CHANNELS__MAIL__PORT": str(sim.port),
+            "CHANNELS__MAIL__USERNAME": USER,
+            "CHANNELS__MAIL__SENDER": USER,
+            "CHANNELS__MAIL__CA_FILE": str(certificate.file),
+            "CHANNELS__WEBHOOK__ENABLED": "true",
+            "CHANNELS__WEBHOOK__ALLOW": "127.0.0.1/32",
+        }
+        (tmp_path / "password").write_text(PASSWORD)
+        (tmp_path / "password").chmod(0o600)
+        right = f"file:{tmp_path / 'password'}"
+        found = await examine(configured(tmp_path, CHANNELS__MAIL__PASSWORD=right, **env), TOOLS)
+        mail, hook = (one for one in found if one.name in {"邮件", "Webhook"})
+        assert (mail.mark, hook.mark) == (Mark.OK, Mark.WARNING)
+        assert f"以 {USER} 登录" in mail.what
+        assert "缩小 channels.webhook.allow" in hook.what
+        env["CHANNELS__WEBHOOK__ALLOW"] = "10.0.0.0/8"
+        found = await examine(
+            configured(tmp_path, CHANNELS__MAIL__PASSWORD="env:PASS", **env), TOOLS
+        )
+        mail, hook = (one for one in found if one.name in {"邮件", "Webhook"})
+        assert (mail.mark, hook.mark) == (Mark.FAILED, Mark.OK)
+        assert "535" in mail.what
+    assert sim.letters == []

@@ -32,7 +32,11 @@ async def sim(clock: HandClock) -> AsyncIterator[FeishuSim]:
 
 
 def link(
-    sim: FeishuSim, patience: float = 60.0, beat: float = 20.0, hook: Hook | None = None
+    sim: FeishuSim,
+    patience: float = 60.0,
+    beat: float = 20.0,
+    hook: Hook | None = None,
+    urgency: str = "app",
 ) -> Feishu:
     """Return a link that is not judged by how slow this machine is."""
     return Feishu(
@@ -43,6 +47,7 @@ def link(
         patience=patience,
         beat=beat,
         hook=hook,
+        urgency=urgency,
     )
 
 
@@ -65,6 +70,16 @@ async def everything_answered(feishu: Feishu) -> None:
     assert feishu._socket
     await feishu._socket.settle()
     await (await feishu._socket._conn.ping())
+
+
+async def longest_turn() -> float:
+    """Return the longest that the loop took for a turn, of some."""
+    loop, lags = asyncio.get_running_loop(), []
+    for _ in range(20):
+        before = loop.time()
+        await asyncio.sleep(0)
+        lags.append(loop.time() - before)
+    return max(lags)
 
 
 class Reader:
@@ -167,13 +182,28 @@ async def test_a_missing_permission_is_named(sim: FeishuSim, deed: str) -> None:
             await do(feishu, chat, receipt)
 
 
-async def test_a_ring_without_the_permission_is_a_message(sim: FeishuSim) -> None:
-    """Where the urgency is refused the words reach the person all the same."""
-    async with link(sim) as feishu:
-        sim.misbehave("urgent_app", Fault.DENIED)
+@pytest.mark.parametrize(
+    ("urgency", "denied", "taken"),
+    [
+        ("app", [], ["app"]),
+        ("sms", [], ["sms"]),
+        ("phone", [], ["phone"]),
+        ("phone", ["phone"], ["sms"]),
+        ("phone", ["phone", "sms"], ["app"]),
+        ("phone", ["phone", "sms", "app"], []),
+    ],
+)
+async def test_a_ring_insists_as_far_as_it_may(
+    sim: FeishuSim, urgency: str, denied: list[str], taken: list[str]
+) -> None:
+    """What is refused is done in the next milder way, and the words reach the person anyhow."""
+    async with link(sim, urgency=urgency) as feishu:
+        for how in denied:
+            sim.misbehave(f"urgent_{how}", Fault.DENIED)
         receipt = await feishu.ring(LI, "醒醒", key="1")
+        assert sim.urgencies == taken
         assert sim.seen(receipt.chat.id) == ["醒醒"]
-        assert sim.rung(LI.id) == []
+        assert sim.rung(LI.id) == (["醒醒"] if taken else [])
 
 
 async def test_a_doubtful_send_is_not_repeated_when_feishu_has_forgotten_it(
@@ -191,17 +221,53 @@ async def test_a_doubtful_send_is_not_repeated_when_feishu_has_forgotten_it(
         assert sim.seen(chat.id) == [say("新")]
 
 
-async def test_a_card_is_redrawn_for_fourteen_days(sim: FeishuSim) -> None:
-    """After that Feishu refuses, which makes the sender post it anew."""
+async def test_a_living_card_is_posted_anew_before_feishu_lets_it_die(sim: FeishuSim) -> None:
+    """On the thirteenth day: the old one names the new one, once, though the first try was cut; the
+    new one is pinned and lives on. A restart asks Feishu how old the card is."""
     async with link(sim) as feishu:
         chat = await feishu.open_chat("客户甲", [LI], key="k")
         receipt = await feishu.send(chat, say("一"), key="1")
-        await now(sim).sleep(timedelta(days=13).total_seconds())
-        await feishu.edit(receipt, say("二"))
-        await now(sim).sleep(timedelta(days=2).total_seconds())
-        with pytest.raises(Permanent):
+        await now(sim).sleep(timedelta(days=12).total_seconds())
+        assert await feishu.edit(receipt, say("二")) == receipt
+    await now(sim).sleep(timedelta(days=1).total_seconds())
+    async with link(sim) as feishu:
+        sim.misbehave("PATCH /open-apis/im/v1/messages", Fault.LOST)
+        with pytest.raises(Transient):
             await feishu.edit(receipt, say("三"))
-        assert sim.seen(chat.id) == [say("二")]
+        heir = await feishu.edit(receipt, say("三"))
+        old, new = sim.seen(chat.id)
+        assert isinstance(old, Card)
+        assert "已移到新卡片" in old.title
+        assert new == say("三")
+        assert list(sim.pins) == [receipt.id, heir.id]
+        await now(sim).sleep(timedelta(days=12).total_seconds())
+        assert await feishu.edit(heir, say("四")) == heir
+
+
+async def test_a_card_that_died_while_the_bot_was_off_has_one_heir(sim: FeishuSim) -> None:
+    """Feishu refuses to touch the old one by then; that is no reason to post a third."""
+    async with link(sim) as feishu:
+        chat = await feishu.open_chat("客户甲", [LI], key="k")
+        receipt = await feishu.send(chat, say("一"), key="1")
+        await now(sim).sleep(timedelta(days=15).total_seconds())
+        heir = await feishu.edit(receipt, say("二"))
+        assert heir != receipt
+        assert sim.seen(chat.id) == [say("一"), say("二")]
+
+
+async def test_a_card_that_cannot_be_pinned_is_drawn_all_the_same(sim: FeishuSim) -> None:
+    """Without the permission the pin is tried once; after a lost call it is tried again."""
+    async with link(sim) as feishu:
+        chat = await feishu.open_chat("客户甲", [LI], key="k")
+        receipt = await feishu.send(chat, say("一"), key="1")
+        sim.misbehave("/pins", Fault.BROKEN, Fault.DENIED)
+        for text in ("二", "三", "四"):
+            await feishu.edit(receipt, say(text))
+        other = await feishu.send(chat, say("另一张"), key="2")
+        await feishu.edit(other, say("五"))
+        assert sim.seen(chat.id) == [say("四"), say("五")]
+        assert sim.calls["POST /open-apis/im/v1/pins"] == 2
+        assert not sim.pins
 
 
 async def test_a_storm_of_calls_keeps_to_the_limits(sim: FeishuSim) -> None:
@@ -273,6 +339,7 @@ async def test_a_token_server_that_hangs_holds_nobody_but_its_callers(sim: Feish
         await sim.until(lambda: sim.calls[TOKEN] >= 1)
         await sim.press(LI.id, receipt.id, PRESSED)
         assert isinstance(await next_event(feishu), Click)
+        assert await longest_turn() < 0.05
         gives_up.cancel()
         async with asyncio.timeout(10):
             await waits
@@ -575,7 +642,7 @@ async def test_what_is_no_act_of_a_person_is_acknowledged_and_dropped(sim: Feish
         chat = await feishu.open_chat("客户甲", [LI], key="k")
         bots = sim.said(LI.id, chat.id, "我是机器人")
         bots["event"]["sender"]["sender_type"] = "app"
-        added = sim.event("im.chat.member.bot.added_v1", {"chat_id": chat.id, "name": "客户甲"})
+        added = sim.event("im.chat.member.user.added_v1", {"chat_id": chat.id, "name": "客户甲"})
         await sim.deliver(bots)
         await sim.deliver(added)
         await sim.until(lambda: len(sim.acks) == 2)
@@ -605,6 +672,16 @@ async def test_a_menu_is_a_command(sim: FeishuSim) -> None:
         assert (message.text, message.sender) == ("/status", LI)
         await feishu.send(message.chat, say("正常"), key="1")
         assert sim.seen(sim.direct(LI.id).id) == [say("正常")]
+
+
+async def test_whoever_takes_the_bot_into_a_group_is_told_what_it_can_do(sim: FeishuSim) -> None:
+    async with link(sim) as feishu:
+        chat = await feishu.open_chat("客户甲", [LI], key="k")
+        event = {"chat_id": chat.id, "name": "客户甲", "operator_id": {"open_id": LI.id}}
+        await sim.deliver(sim.event("im.chat.member.bot.added_v1", event))
+        message = await next_event(feishu)
+        assert isinstance(message, Message)
+        assert (message.chat, message.sender, message.text) == (chat, LI, "/help")
 
 
 async def test_a_payload_that_is_not_understood_harms_nothing(sim: FeishuSim) -> None:

@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from adapters.words import Secret
-from bot.web.hooks import MOST, router
+from bot.web.hooks import MOST, Hook, router
 from runbooks.kit import Kit
 from storage.hooks import SeenAlert
 from storage.records import Customer
@@ -43,7 +43,7 @@ async def web(store: Store, clock: Any) -> AsyncIterator[httpx.AsyncClient]:
         one, _ = await two_customers(unit, clock)
         await unit.hooks.add(one, "vigilops", TOKEN, clock.now())
     app = FastAPI()
-    app.include_router(router(Kit(clock, store, {}, NOBODY, NOBODY, NOBODY)))
+    app.include_router(router(Hook(Kit(clock, store, {}, NOBODY, NOBODY, NOBODY))))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://bot") as client:
         yield client

@@ -16,7 +16,7 @@ from storage.records import Tier
 
 GOOD = {
     "company": "海蓝科技（北京）有限公司",
-    "contacts": "王经理，IT 主管，１３８００００００００\n赵总，13900000000",
+    "contacts": "王经理，IT 主管，１３８００００００００，wang@hailan.com\n赵总，13900000000",
     "servers": "web-01 10.0.0.1 22 root\ndb-01 10.0.0.2 2222 ops",
     "location": "mixed",
     "systems": "ERP\n官网",
@@ -32,7 +32,7 @@ def test_a_good_form_is_read_whole() -> None:
     intake = read(GOOD, (), OfficeDocuments())
     assert intake.company == "海蓝科技（北京）有限公司"
     assert intake.contacts == (
-        Contact("王经理", "IT 主管", "13800000000"),
+        Contact("王经理", "IT 主管", "13800000000", "wang@hailan.com"),
         Contact("赵总", phone="13900000000"),
     )
     assert [(s.name, s.host, s.port, s.user) for s in intake.servers] == [

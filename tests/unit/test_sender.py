@@ -5,12 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 import pytest
 
-from adapters.card import Button, Buttons, Card, Fields, Form, Input, Table, Text, dumps, loads, say
+from adapters.card import (
+    Button,
+    Buttons,
+    Card,
+    Checklist,
+    Fields,
+    Form,
+    Input,
+    Item,
+    Mark,
+    Progress,
+    Table,
+    Text,
+    Tone,
+    dumps,
+    loads,
+    plain,
+    say,
+)
 from adapters.port import Capabilities, InDoubt, Permanent, Transient
 from adapters.words import Chat, Click, Event, File, Person, Receipt, Submission
 from bot.sender import DOUBTED, Sender
@@ -242,11 +260,11 @@ async def test_progress_leaves_room_for_an_alarm(
     assert len(paper.posts) == 6
     await put(store, *(entry(now, f"a{n}", Lane.ALARM) for n in range(5)))
     await sender.drain()
-    assert [key for key in paper.posts if key.startswith("a")] == ["a0", "a1", "a2", "a3"]
+    assert [key for key in paper.posts if key.startswith("a")] == ["a0", "a1", "a2"]
     await clock.sleep(60)
     await sender.drain()
-    assert list(paper.posts)[10] == "a4"
-    assert len(paper.posts) == 16
+    assert list(paper.posts)[9:11] == ["a3", "a4"]
+    assert len(paper.posts) == 15
 
 
 async def test_a_living_card_is_not_drawn_twice_within_a_second(
@@ -288,3 +306,269 @@ def test_a_card_comes_back_as_it_was_kept() -> None:
     )
     assert loads(dumps(card)) == card
     assert loads(dumps(say("\ud83d 半个表情"))) == say("? 半个表情")
+
+
+# -- where nothing can be edited later --------------------------------------------------------------
+
+
+@dataclass
+class Spoken(Paper):
+    """Paper on which nothing can be rubbed out; an answer that is still being said can go on."""
+
+    streams: int = 0
+    can: Capabilities = field(
+        default_factory=lambda: Capabilities(can_edit=False, per_chat_per_minute=60)
+    )
+
+    async def open_stream(self, chat: Chat, card: Card, *, key: str) -> Receipt | None:
+        if not self.streams:
+            return None
+        self.streams -= 1
+        return await self.send(chat, card, key=key)
+
+    async def edit(self, receipt: Receipt, card: Card) -> Receipt:
+        if not receipt.id.endswith("~stream"):
+            raise Permanent("发出后不能修改")
+        return await super().edit(receipt, card)
+
+
+def walked(done: int, *more: Any, tone: Tone = Tone.WORKING) -> Card:
+    """A procedure of which so many lines are done."""
+    marks = [Mark.DONE if n < done else Mark.TODO for n in range(4)]
+    items = tuple(Item(mark, f"第 {n} 步") for n, mark in enumerate(marks))
+    return Card("接入", tone, (Progress(done, 4), Checklist(items), *more))
+
+
+BUTTON = Buttons((Button("签收", "sign:1"),))
+
+
+@dataclass
+class Telling:
+    """A procedure, told to a chat in which nothing can be edited."""
+
+    store: Store
+    paper: Spoken
+    clock: Any
+    card: Card = field(default_factory=lambda: walked(0))
+
+    def __post_init__(self) -> None:
+        async def draw(key: str, unit: Unit) -> Card:
+            return self.card
+
+        self.sender = Sender(self.store, {"paper": self.paper}, draw, self.clock)
+
+    async def goes_on(self, card: Card, seconds: float = 2) -> list[str]:
+        """Let something happen, and return what is then said anew."""
+        before = dict(self.paper.posts)
+        self.card = card
+        async with self.store.unit() as unit:
+            await unit.outbox.mark("run:r1", GROUP, self.clock.now())
+        await self.clock.sleep(seconds)
+        await self.sender.drain()
+        posts = self.paper.posts
+        return [
+            plain(one)
+            for key, one in posts.items()
+            if before.get(key) != one and isinstance(one, Card)
+        ]
+
+
+@pytest.fixture
+def telling(store: Store, clock: Any) -> Telling:
+    return Telling(store, Spoken(), clock)
+
+
+async def test_what_goes_on_is_gathered_into_a_digest(telling: Telling) -> None:
+    """Three lines end within half a minute: one post, and it names those three alone."""
+    assert await telling.goes_on(walked(1)) == [plain(walked(1))]
+    assert await telling.goes_on(walked(2)) == []
+    assert await telling.goes_on(walked(3)) == []
+    (said,) = await telling.goes_on(walked(4), 30)
+    assert said == "【接入】\n██████████ 4/4\n  ✅ 第 1 步\n  ✅ 第 2 步\n  ✅ 第 3 步"
+
+
+async def test_a_digest_is_said_without_another_fact(telling: Telling) -> None:
+    """The last line of all ends, and nothing more happens: it is told when its time comes."""
+    await telling.goes_on(walked(1))
+    assert await telling.goes_on(walked(2)) == []
+    before = len(telling.paper.posts)
+    await telling.clock.sleep(30)
+    await telling.sender.drain()
+    assert len(telling.paper.posts) == before + 1
+
+
+async def test_waiting_for_a_digest_spends_nothing(telling: Telling) -> None:
+    """Looking whether it is time is no message: of sixteen in a minute fifteen are still there."""
+    await telling.goes_on(walked(1))
+    telling.paper.can = replace(telling.paper.can, per_chat_per_minute=20)
+    for _ in range(4):
+        assert await telling.goes_on(walked(2), 6) == []
+    await put(telling.store, *(entry(telling.clock.now(), f"a{n}") for n in range(16)))
+    await telling.sender.drain()
+    assert sum(key.startswith("a") for key in telling.paper.posts) == 15
+
+
+async def test_what_somebody_must_do_is_said_at_once_and_anew(telling: Telling) -> None:
+    """A gate, and then each signature at it, draws the card with its buttons anew."""
+    await telling.goes_on(walked(1))
+    (gate,) = await telling.goes_on(walked(2, Text("0 / 2 人"), BUTTON, tone=Tone.WARNING))
+    assert gate.endswith("  ✅ 第 1 步\n0 / 2 人\n[签收](sign:1)")
+    (signed,) = await telling.goes_on(walked(2, Text("1 / 2 人"), BUTTON, tone=Tone.WARNING))
+    assert signed.endswith("1 / 2 人\n[签收](sign:1)")
+
+
+async def test_a_fact_that_changes_nothing_is_not_said(telling: Telling) -> None:
+    """A line that merely began is news to nobody."""
+    await telling.goes_on(walked(1))
+    begun = Checklist((Item(Mark.DONE, "第 0 步"), Item(Mark.DOING, "第 1 步")))
+    assert await telling.goes_on(Card("接入", Tone.WORKING, (Progress(1, 4), begun)), 60) == []
+    delivery = await found(telling.store, "run:r1#2")
+    assert delivery.state is DeliveryState.SENT
+
+
+async def test_while_a_stream_is_open_it_is_redrawn_in_place(telling: Telling) -> None:
+    """Somebody has just asked: the answer goes on, until it is over or somebody must act."""
+    telling.paper.streams = 1
+    await telling.goes_on(walked(0))
+    await telling.goes_on(walked(1), 5)
+    assert list(telling.paper.posts) == ["run:r1#1~stream"]
+    await telling.goes_on(walked(1, BUTTON, tone=Tone.WARNING), 5)
+    assert list(telling.paper.posts) == ["run:r1#1~stream", "run:r1#3"]
+    telling.paper.faults = [Permanent("流已结束")]
+    await telling.goes_on(walked(3), 5)
+    assert list(telling.paper.posts)[2:] == ["run:r1#4"]
+
+
+async def test_an_overview_is_said_again_now_and_then(telling: Telling) -> None:
+    """A card without steps is not repeated with each change of its table."""
+    rows = [Card("一览", Tone.NEUTRAL, (Table(("客户",), ((name,),)),)) for name in "甲乙丙"]
+    await telling.goes_on(rows[0])
+    assert await telling.goes_on(rows[1], 30) == []
+    assert await telling.goes_on(rows[2], 60) == ["【一览】\n客户\n丙"]
+
+
+async def test_an_hour_has_its_own_limit(store: Store, paper: Paper, clock: Any) -> None:
+    """Within each minute there is room, and yet the hour is spent."""
+    paper.can = Capabilities(per_chat_per_minute=60, per_chat_per_hour=10)
+
+    async def draw(key: str, unit: Unit) -> Card:
+        return say(key)
+
+    sender = Sender(store, {"paper": paper}, draw, clock)
+    for n in range(10):
+        await put(store, entry(clock.now(), f"n{n}"))
+        await clock.sleep(60)
+        await sender.drain()
+    assert len(paper.posts) == 8
+    await clock.sleep(3600)
+    await sender.drain()
+    assert len(paper.posts) == 10
+
+
+async def test_what_is_not_yet_due_holds_nothing_back(
+    store: Store, sender: Sender, paper: Paper, clock: Any
+) -> None:
+    """Mentions that are gathered wait for their time, and the next alarm does not wait for them."""
+    later = clock.now() + timedelta(seconds=10)
+    await put(store, entry(clock.now(), "gathered", Lane.ALARM, due=later))
+    await put(store, entry(clock.now(), "now", Lane.ALARM))
+    await sender.drain()
+    assert list(paper.posts) == ["now"]
+    await clock.sleep(10)
+    await sender.drain()
+    assert list(paper.posts) == ["now", "gathered"]
+
+
+async def test_an_urgent_mark_is_drawn_at_once_and_the_next_one_in_its_turn(
+    store: Store, sender: Sender, paper: Paper, clock: Any
+) -> None:
+    async def mark(lane: Lane) -> None:
+        async with store.unit() as unit:
+            await unit.outbox.mark("storm:1", GROUP, clock.now(), lane=lane)
+        await sender.drain()
+
+    await mark(Lane.PROGRESS)
+    await clock.sleep(0.1)
+    await mark(Lane.PROGRESS)
+    assert paper.edits == 0
+    await mark(Lane.ALARM)
+    assert paper.edits == 1
+    await mark(Lane.PROGRESS)
+    assert paper.edits == 1
+    assert (await found(store, "storm:1#4")).lane is Lane.PROGRESS
+
+
+async def test_a_mention_goes_before_the_card_that_shows_it(
+    store: Store, sender: Sender, paper: Paper, clock: Any
+) -> None:
+    async with store.unit() as unit:
+        await unit.outbox.mark("storm:1", GROUP, clock.now(), lane=Lane.ALARM)
+    await put(store, entry(clock.now(), "mention", Lane.ALARM))
+    await sender.drain()
+    assert list(paper.posts) == ["mention", "storm:1#1"]
+
+
+async def test_urgent_edits_leave_room_for_mentions(
+    store: Store, sender: Sender, paper: Paper, clock: Any
+) -> None:
+    """Of twenty a minute fifteen may be spent on edits, and eighteen in all."""
+    paper.can = Capabilities(per_chat_per_minute=20)
+    for _ in range(30):
+        async with store.unit() as unit:
+            await unit.outbox.mark("storm:1", GROUP, clock.now(), lane=Lane.ALARM)
+        await sender.drain()
+        await clock.sleep(1)
+    assert paper.edits + len(paper.posts) == 15
+    await put(store, *(entry(clock.now(), f"a{n}", Lane.ALARM) for n in range(5)))
+    await sender.drain()
+    assert [key for key in paper.posts if key.startswith("a")] == ["a0", "a1", "a2"]
+
+
+async def test_where_little_may_be_said_edits_are_spread_over_the_minute(
+    store: Store, sender: Sender, paper: Paper, clock: Any
+) -> None:
+    paper.can = Capabilities(per_chat_per_minute=20)
+    for _ in range(30):
+        async with store.unit() as unit:
+            await unit.outbox.mark("storm:1", GROUP, clock.now())
+        await sender.drain()
+        await clock.sleep(1)
+    assert paper.edits == 5
+
+
+@pytest.mark.parametrize("lane", [Lane.PROGRESS, Lane.ALARM])
+async def test_what_comes_while_an_alarm_is_drawn_has_its_own_urgency(
+    store: Store, paper: Paper, clock: Any, lane: Lane
+) -> None:
+    drawings = 0
+
+    async def draw(key: str, unit: Unit) -> Card:
+        nonlocal drawings
+        drawings += 1
+        if drawings == 1:
+            await clock.sleep(0.1)
+            async with store.unit() as writing:
+                await writing.outbox.mark(key, GROUP, clock.now(), lane=lane)
+        return say(f"第 {drawings} 次")
+
+    async with store.unit() as unit:
+        await unit.outbox.mark("storm:1", GROUP, clock.now(), lane=Lane.ALARM)
+    await Sender(store, {"paper": paper}, draw, clock).drain()
+    assert paper.edits == (1 if lane is Lane.ALARM else 0)
+
+
+async def test_a_card_that_was_never_shown_can_be_taken_back(
+    store: Store, sender: Sender, paper: Paper, clock: Any
+) -> None:
+    later = clock.now() + timedelta(seconds=3)
+    async with store.unit() as unit:
+        await unit.outbox.mark("incident:1", GROUP, clock.now(), due=later)
+        assert await unit.outbox.withdraw("incident:1")
+        assert not await unit.outbox.withdraw("incident:2")
+        await unit.outbox.mark("incident:2", GROUP, clock.now())
+    await clock.sleep(5)
+    await sender.drain()
+    assert list(paper.posts) == ["incident:2#1"]
+    async with store.unit() as unit:
+        await unit.outbox.mark("incident:2", GROUP, clock.now())
+        assert not await unit.outbox.withdraw("incident:2")

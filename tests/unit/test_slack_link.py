@@ -275,6 +275,31 @@ async def test_a_mention_in_a_thread_is_a_message(scene: Scene) -> None:
     assert (event.text, event.chat, event.sender.name) == ("/ack 3", scene.chat, "Li")
 
 
+@pytest.mark.parametrize("fault", ["", "lost", "late"])
+async def test_what_is_asked_in_a_thread_is_answered_there(scene: Scene, fault: str) -> None:
+    """The inbox names its reply after the message; a reply whose answer was lost is looked up in
+    the thread, which the channel's history does not show, and after a restart too."""
+    await scene.sim.say(scene.li, scene.room, "先说点别的")
+    start = scene.sim.channels[scene.room].messages[0]["ts"]
+    await scene.sim.say(scene.li, scene.room, "@vigilbot /status", thread=start)
+    event = await scene.event()
+    key = f"reply:slack:{event.id}"
+    if fault:
+        scene.sim.misbehave("chat.postMessage", fault)
+    if fault == "late":
+        with pytest.raises(InDoubt):
+            await scene.slack.send(scene.chat, say("好"), key=key)
+        scene.sim.land()
+    receipt = await scene.slack.send(scene.chat, say("好"), key=key)
+    async with link_to(scene.sim, scene.clock) as again:
+        assert await again.send(scene.chat, say("好"), key=key) == receipt
+    (answer,) = scene.sim.said(scene.room)
+    assert answer["thread_ts"] == start
+    await scene.slack.edit(receipt, say("改"))
+    await scene.slack.send(scene.chat, say("群里的"), key="reply:slack:C9:1.1:2.2")
+    assert [one.get("thread_ts") for one in scene.sim.said(scene.room)] == [start, None]
+
+
 async def test_a_slash_command_is_a_message(scene: Scene) -> None:
     """`/vigil status` and a registered command are the same words; people in it are named."""
     await scene.sim.slash(scene.li, scene.room, "/vigil", "status")

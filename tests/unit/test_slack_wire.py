@@ -220,7 +220,11 @@ def test_a_mention_is_read_as_it_was_typed() -> None:
     text = "/server add a & b <c> @Wang ops.example.com/x li@example.com room"
     at = datetime.fromtimestamp(1764040000.000247, UTC)
     chat = Chat("slack", "C123ABC456")
-    assert said == Message("C123ABC456:1764040000.000247", chat, LI, text, at, (), (WANG,))
+    its_id = "C123ABC456:1764040000.000247:1764039999.000001"
+    assert wire.thread_of(f"reply:slack:{its_id}", chat.id) == "1764039999.000001"
+    for key in (f"reply:slack:{its_id}#2", f"log:slack:{its_id}", "reply:slack:C123ABC456:1.2"):
+        assert wire.thread_of(key, chat.id) == ""
+    assert said == Message(its_id, chat, LI, text, at, (), (WANG,))
     (file,) = wire.attached(event["files"])
     assert file.name == "服务器.csv"
     assert file.url.startswith("https://files.slack.com/")

@@ -65,7 +65,7 @@ def test_the_phases_are_the_sops_phases() -> None:
 
 
 def test_the_documentation_is_printed_from_the_table() -> None:
-    """Print it anew with: python -m bot sop > docs/sop.md."""
+    """Print it anew with: vigilbot sop > docs/sop.md."""
     assert Path("docs/sop.md").read_text(encoding="utf-8") == printed(ONBOARDING)
 
 

@@ -1,0 +1,67 @@
+"""/ack and /unack: somebody takes care of an incident, or does not any more."""
+
+from __future__ import annotations
+
+from adapters.card import Card, Tone, say
+from adapters.port import UsageError
+from commands.declare import Call, Where, command
+from commands.desk import desk_of
+from runbooks.alerting.incident_cards import microseconds
+from runbooks.alerting.respond import Responder
+from storage.records import Incident, IncidentState
+
+
+def responder(call: Call) -> Responder:
+    """Return the caller as somebody who may do something about this group's incidents."""
+    desk = desk_of(call)
+    customer, now = desk.owner(), desk.clock.now()
+    return Responder(customer, call.message.sender, now, desk.house, desk.unit)
+
+
+async def meant(number: int, state: IncidentState, call: Call) -> Incident:
+    """Return the incident of that number; of 0 the only one in that state, or say what to type."""
+    who = responder(call)
+    if number:
+        return await who.find(number)
+    found = [incident for incident in await who.open() if incident.state is state]
+    if len(found) != 1:
+        names = "、".join(f"#{each.id} {each.title[:20]}" for each in found[:5])
+        there = f"现在有 {len(found)} 个：{names}" if found else "现在没有这样的告警组"
+        raise UsageError(f"请写明编号。{there}")
+    return found[0]
+
+
+@command("/ack", where=Where.CUSTOMER, examples=("/ack 12", "/ack", "/ack 12 13"), group="告警")
+async def ack(*numbers: int, call: Call) -> Card:
+    """确认告警组：停止升级，表示有人在处理。只有一个未确认的时候可以不写编号。
+
+    Parameters
+    ----------
+    numbers
+        告警组的编号，见 /alerts；0 表示全部。
+    """
+    who, desk = responder(call), desk_of(call)
+    if 0 in numbers:
+        return _done(await who.ack_all(microseconds(desk.clock.now())))
+    found = [await meant(number, IncidentState.OPEN, call) for number in numbers or (0,)]
+    return _done(*[await who.ack(incident) for incident in found])
+
+
+@command("/unack", where=Where.CUSTOMER, examples=("/unack 12",), group="告警")
+async def unack(number: int = 0, *, call: Call) -> Card:
+    """取消确认：继续按升级策略通知。
+
+    Parameters
+    ----------
+    number
+        告警组的编号，见 /alerts。
+    """
+    incident = await meant(number, IncidentState.ACKED, call)
+    return _done(await responder(call).unack(incident))
+
+
+def _done(*lines: str) -> Card:
+    return say("告警", *lines, tone=Tone.GOOD)
+
+
+ACK = (ack, unack)

@@ -1,0 +1,71 @@
+"""Living cards of incidents and storms, drawn from the rows as they are now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from adapters.card import Card
+from adapters.words import Severity
+from runbooks.alerting import incident_cards, ladder, storm_cards
+from runbooks.alerting.incident_cards import IncidentView
+from runbooks.alerting.storm_cards import StormView
+from runbooks.kit import House, Kit
+from storage.records import Incident, IncidentState
+from storage.store import Unit
+
+INCIDENT = "incident:"
+STORM = "storm:"
+
+CRITICALS = 2000
+"""Critical alerts that a storm's card looks at; beyond them its list names them."""
+
+CLIMBS = 20
+"""Incidents whose next call is looked up for one card."""
+
+
+def drawn_here(key: str) -> bool:
+    """Is this the key of a living card of ours?"""
+    return key.startswith((INCIDENT, STORM))
+
+
+async def drawn(key: str, kit: Kit, unit: Unit) -> Card:
+    """Return the card of an incident or a storm as it is now."""
+    number = int(key.partition(":")[2])
+    if key.startswith(STORM):
+        return await storm(number, kit.house, kit.clock.now(), unit)
+    return await incident(number, kit.house, kit.clock.now(), unit)
+
+
+async def incident(number: int, house: House, now: datetime, unit: Unit) -> Card:
+    """Return the card of one incident."""
+    found = await unit.incidents.get(number)
+    assert found is not None
+    alerts = await unit.incidents.alerts(number)
+    view = IncidentView(found, alerts, await next_call([found], unit))
+    return incident_cards.incident_card(view, house.alerting, now, house.zone)
+
+
+async def storm(customer: int, house: House, now: datetime, unit: Unit) -> Card:
+    """Return the one card of a customer's storm."""
+    there = unit.incidents
+    incidents = await there.open_of(customer)
+    view = StormView(
+        await there.storm(customer),
+        await there.tallies(customer),
+        await there.top_hosts(customer, incident_cards.TOP),
+        await there.firing(customer, CRITICALS, Severity.CRITICAL),
+        incidents,
+        await there.hidden(customer),
+        await next_call(incidents, unit),
+        customer,
+    )
+    return storm_cards.storm_card(view, house.alerting, now, house.zone)
+
+
+async def next_call(incidents: Sequence[Incident], unit: Unit) -> datetime | None:
+    """Return when somebody is called next about one of these; of many, the longest open count."""
+    critical = [i for i in incidents if i.critical_at and i.state is IncidentState.OPEN]
+    first = sorted(critical, key=lambda i: (i.critical_at, i.id))[:CLIMBS]
+    rungs = [await ladder.next_rung(unit, each.id) for each in first]
+    return min((rung.due for rung in rungs if rung), default=None)

@@ -1,0 +1,290 @@
+"""Incidents, the alerts in them, each customer's storm, and how far the intake was folded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.words import Severity
+from storage.records import Incident, IncidentState, KnownAlert, Storm, StormPhase
+from storage.rows import to_record, to_row
+from storage.tables import alert_cursors, alerts_known, incidents, storms
+
+MANY = 500
+"""Names in one question: databases have an end to what they take."""
+
+UNRESOLVED = (str(IncidentState.OPEN), str(IncidentState.ACKED))
+NAME = ("customer", "source", "fingerprint")
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many alerts of one rule and severity fire, on how many hosts, since when."""
+
+    rule: str
+    severity: Severity
+    count: int
+    hosts: int
+    since: datetime
+
+
+class Incidents:
+    """Everything that the fold of alerts remembers."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._db = connection
+
+    # -- incidents --------------------------------------------------------------------------------
+
+    async def add(self, incident: Incident) -> Incident:
+        """Add an incident (`id` is ignored) and return it numbered."""
+        row = to_row(incident)
+        del row["id"]
+        number = await self._db.scalar(sa.insert(incidents).values(row).returning(incidents.c.id))
+        assert number is not None
+        return replace(incident, id=number)
+
+    async def save(self, incident: Incident) -> None:
+        row = to_row(incident)
+        number = row.pop("id")
+        await self._db.execute(sa.update(incidents).where(incidents.c.id == number).values(row))
+
+    async def get(self, number: int) -> Incident | None:
+        found = await self._incidents(incidents.c.id == number)
+        return found[0] if found else None
+
+    async def open_of(self, customer: int) -> Sequence[Incident]:
+        """Return a customer's incidents that are not resolved, the newest first."""
+        return await self._incidents(
+            (incidents.c.customer == customer) & incidents.c.state.in_(UNRESOLVED)
+        )
+
+    async def opened_since(self, customer: int, since: datetime) -> Sequence[Incident]:
+        """Return a customer's incidents that were opened since then or are open, newest first."""
+        return await self._incidents(
+            (incidents.c.customer == customer)
+            & ((incidents.c.opened_at >= since) | incidents.c.state.in_(UNRESOLVED))
+        )
+
+    async def by_groups(
+        self, customer: int, groups: Sequence[str], since: datetime
+    ) -> dict[str, Incident]:
+        """Return each group's newest incident that is open, or was resolved after `since`."""
+        found: dict[str, Incident] = {}
+        for start in range(0, len(groups), MANY):
+            there = await self._incidents(
+                (incidents.c.customer == customer)
+                & incidents.c.group.in_(groups[start : start + MANY])
+                & (incidents.c.state.in_(UNRESOLVED) | (incidents.c.resolved_at >= since))
+            )
+            for incident in there:
+                found.setdefault(incident.group, incident)
+        return found
+
+    # -- alerts -----------------------------------------------------------------------------------
+
+    async def known(
+        self, customer: int, names: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], KnownAlert]:
+        """Return what is known of alerts, by their source and fingerprint."""
+        found: dict[tuple[str, str], KnownAlert] = {}
+        by_source: dict[str, list[str]] = {}
+        for source, fingerprint in names:
+            by_source.setdefault(source, []).append(fingerprint)
+        for source, fingerprints in by_source.items():
+            for start in range(0, len(fingerprints), MANY):
+                where = (
+                    (alerts_known.c.customer == customer)
+                    & (alerts_known.c.source == source)
+                    & alerts_known.c.fingerprint.in_(fingerprints[start : start + MANY])
+                )
+                for alert in await self._alerts(where):
+                    found[source, alert.fingerprint] = alert
+        return found
+
+    async def put_alerts(self, new: Sequence[KnownAlert], changed: Sequence[KnownAlert]) -> None:
+        """Keep alerts: `new` ones have no row yet, `changed` ones have. Two statements in all."""
+        if new:
+            await self._db.execute(sa.insert(alerts_known), [_row(alert) for alert in new])
+        if changed:
+            where = sa.and_(*(alerts_known.c[n] == sa.bindparam(f"this_{n}") for n in NAME))
+            rows = [
+                {f"this_{n}" if n in NAME else n: value for n, value in _row(alert).items()}
+                for alert in changed
+            ]
+            await self._db.execute(sa.update(alerts_known).where(where), rows)
+
+    async def alerts(self, incident: int) -> Sequence[KnownAlert]:
+        """Return the alerts of an incident, the newest change first."""
+        return await self._alerts(alerts_known.c.incident == incident)
+
+    async def firing(
+        self, customer: int, limit: int, severity: Severity | None = None, *, hidden: bool = False
+    ) -> Sequence[KnownAlert]:
+        """Return what fires and is seen (or is hidden), the newest first."""
+        where = _firing(customer) & (
+            alerts_known.c.hidden != "" if hidden else alerts_known.c.hidden == ""
+        )
+        if severity:
+            where &= alerts_known.c.severity == str(severity)
+        return await self._alerts(where, limit)
+
+    async def standing(self, numbers: Sequence[int]) -> dict[int, int]:
+        """Return how many alerts of incidents fire and are seen; an incident none of whose alerts
+        fires at all is not in it, one whose firing alerts are all hidden has 0."""
+        seen = sa.func.sum(sa.case((alerts_known.c.hidden == "", 1), else_=0))
+        found: dict[int, int] = {}
+        for start in range(0, len(numbers), MANY):
+            rows = await self._db.execute(
+                sa.select(alerts_known.c.incident, seen)
+                .where(
+                    alerts_known.c.incident.in_(numbers[start : start + MANY])
+                    & alerts_known.c.firing
+                )
+                .group_by(alerts_known.c.incident)
+            )
+            found.update({number: int(count) for number, count in rows})
+        return found
+
+    async def tallies(self, customer: int, since: datetime | None = None) -> Sequence[Tally]:
+        """Count what fires and is seen by rule and severity, the most first; with `since`, all
+        that has fired since then."""
+        where = (
+            _firing(customer) & (alerts_known.c.hidden == "")
+            if since is None
+            else (alerts_known.c.customer == customer) & (alerts_known.c.since >= since)
+        )
+        count = sa.func.count()
+        rows = await self._db.execute(
+            sa.select(
+                alerts_known.c.rule,
+                alerts_known.c.severity,
+                count,
+                sa.func.count(alerts_known.c.host.distinct()),
+                sa.func.min(alerts_known.c.since),
+            )
+            .where(where)
+            .group_by(alerts_known.c.rule, alerts_known.c.severity)
+            .order_by(count.desc(), alerts_known.c.rule)
+        )
+        return [Tally(rule, Severity(s), n, hosts, at) for rule, s, n, hosts, at in rows]
+
+    async def top_hosts(self, customer: int, limit: int) -> Sequence[tuple[str, int]]:
+        """Return the hosts on which the most alerts fire and are seen."""
+        count = sa.func.count()
+        rows = await self._db.execute(
+            sa.select(alerts_known.c.host, count)
+            .where(_firing(customer) & (alerts_known.c.hidden == "") & (alerts_known.c.host != ""))
+            .group_by(alerts_known.c.host)
+            .order_by(count.desc(), alerts_known.c.host)
+            .limit(limit)
+        )
+        return [(host, number) for host, number in rows]
+
+    async def hidden(self, customer: int) -> Sequence[tuple[str, Severity, int]]:
+        """Count what fires and is hidden, by what hides it and severity."""
+        count = sa.func.count()
+        rows = await self._db.execute(
+            sa.select(alerts_known.c.hidden, alerts_known.c.severity, count)
+            .where(_firing(customer) & (alerts_known.c.hidden != ""))
+            .group_by(alerts_known.c.hidden, alerts_known.c.severity)
+            .order_by(count.desc(), alerts_known.c.hidden)
+        )
+        return [(why, Severity(severity), number) for why, severity, number in rows]
+
+    async def hiding(self) -> Sequence[int]:
+        """Return the customers some of whose firing alerts are hidden."""
+        rows = await self._db.scalars(
+            sa.select(alerts_known.c.customer)
+            .where(alerts_known.c.firing & (alerts_known.c.hidden != ""))
+            .distinct()
+        )
+        return list(rows)
+
+    # -- storms -----------------------------------------------------------------------------------
+
+    async def storm(self, customer: int) -> Storm:
+        """Return a customer's storm; of one who never had any, the calm."""
+        row = await self._db.execute(sa.select(storms).where(storms.c.customer == customer))
+        found = row.mappings().first()
+        return _storm(found) if found else Storm(customer)
+
+    async def raging(self) -> Sequence[Storm]:
+        """Return the storms that are not over."""
+        rows = await self._db.execute(
+            sa.select(storms).where(storms.c.phase != str(StormPhase.NORMAL))
+        )
+        return [_storm(row) for row in rows.mappings()]
+
+    async def save_storm(self, storm: Storm) -> None:
+        row = to_row(storm)
+        row["recent"] = msgspec.json.encode(storm.recent).decode()
+        changed = await self._db.execute(
+            sa.update(storms).where(storms.c.customer == storm.customer).values(row)
+        )
+        if not changed.rowcount:
+            await self._db.execute(sa.insert(storms).values(row))
+
+    # -- how far ----------------------------------------------------------------------------------
+
+    async def cursors(self) -> dict[int, int]:
+        """Return the last folded post of each customer; of customer 0, that up to which all are."""
+        rows = await self._db.execute(sa.select(alert_cursors.c.customer, alert_cursors.c.folded))
+        return {customer: folded for customer, folded in rows}  # noqa: C416 - rows, not pairs
+
+    async def move_cursor(self, customer: int, folded: int) -> None:
+        """Say up to which post a customer's were folded (of 0: everybody's)."""
+        changed = await self._db.execute(
+            sa.update(alert_cursors)
+            .where(alert_cursors.c.customer == customer)
+            .values(folded=folded)
+        )
+        if not changed.rowcount:
+            await self._db.execute(
+                sa.insert(alert_cursors).values(customer=customer, folded=folded)
+            )
+
+    async def _incidents(self, where: sa.ColumnElement[bool]) -> list[Incident]:
+        rows = await self._db.execute(
+            sa.select(incidents).where(where).order_by(incidents.c.id.desc())
+        )
+        return [to_record(Incident, row) for row in rows.mappings()]
+
+    async def _alerts(
+        self, where: sa.ColumnElement[bool], limit: int | None = None
+    ) -> list[KnownAlert]:
+        order = (alerts_known.c.since.desc(), alerts_known.c.fingerprint)
+        rows = await self._db.execute(
+            sa.select(alerts_known).where(where).order_by(*order).limit(limit)
+        )
+        return [_alert(row) for row in rows.mappings()]
+
+
+def _firing(customer: int) -> sa.ColumnElement[bool]:
+    return (alerts_known.c.customer == customer) & alerts_known.c.firing
+
+
+def _row(alert: KnownAlert) -> dict[str, Any]:
+    row = to_row(alert)
+    row["labels"] = msgspec.json.encode(alert.labels).decode()
+    row["flips"] = msgspec.json.encode(alert.flips).decode()
+    return row
+
+
+def _alert(row: Mapping[Any, Any]) -> KnownAlert:
+    return replace(
+        to_record(KnownAlert, row),
+        labels=msgspec.json.decode(row["labels"], type=dict[str, str]),
+        flips=msgspec.json.decode(row["flips"], type=tuple[datetime, ...]),
+    )
+
+
+def _storm(row: Mapping[Any, Any]) -> Storm:
+    recent = msgspec.json.decode(row["recent"], type=tuple[tuple[datetime, int, int], ...])
+    return replace(to_record(Storm, row), recent=recent)

@@ -1,0 +1,210 @@
+"""Who is on call, and what was rung: rosters, overrides, hand-overs, policies and climbs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.words import Person
+from storage.records import DeliveryState
+from storage.roster import (
+    Escalation,
+    HandedOver,
+    Override,
+    Policy,
+    Roster,
+    Rung,
+    RungState,
+    Watch,
+)
+from storage.rows import to_record, to_row
+from storage.tables import (
+    escalations,
+    handed_over,
+    outbox,
+    overrides,
+    policies,
+    rosters,
+    rungs,
+    watches,
+)
+
+_RUNG = ("incident", "round", "lap", "level", "place")
+
+
+class OnCall:
+    """Rosters, and what was changed in them for a while."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._db = connection
+
+    async def roster(self, customer: int) -> Roster | None:
+        text = await self._db.scalar(
+            sa.select(rosters.c.roster).where(rosters.c.customer == customer)
+        )
+        return None if text is None else msgspec.json.decode(text, type=Roster)
+
+    async def save(self, roster: Roster) -> None:
+        """Keep a roster in the place of the one before. The caller's unit is the writer."""
+        text = msgspec.json.encode(roster).decode()
+        await self._db.execute(sa.delete(rosters).where(rosters.c.customer == roster.customer))
+        await self._db.execute(sa.insert(rosters).values(customer=roster.customer, roster=text))
+
+    async def override(self, override: Override) -> Override:
+        """Add an override (`id` is ignored) and return it numbered."""
+        row = to_row(override)
+        del row["id"]
+        number = await self._db.scalar(sa.insert(overrides).values(row).returning(overrides.c.id))
+        assert number is not None
+        return replace(override, id=number)
+
+    async def overrides(
+        self, customer: int, since: datetime, until: datetime
+    ) -> Sequence[Override]:
+        """Return what holds at some instant between the two, the oldest first."""
+        rows = await self._db.execute(
+            sa.select(overrides)
+            .where(
+                (overrides.c.customer == customer)
+                & (overrides.c.begins < until)
+                & (overrides.c.ends > since)
+            )
+            .order_by(overrides.c.id)
+        )
+        return [to_record(Override, row) for row in rows.mappings()]
+
+    async def drop(self, customer: int, number: int) -> bool:
+        """Forget an override; False when the customer has none of that number."""
+        gone = await self._db.execute(
+            sa.delete(overrides).where(
+                (overrides.c.customer == customer) & (overrides.c.id == number)
+            )
+        )
+        return gone.rowcount > 0
+
+    async def hand_over(self, note: HandedOver) -> None:
+        row = to_row(note)
+        del row["id"]
+        await self._db.execute(sa.insert(handed_over).values(row))
+
+    async def handed(self, customer: int) -> HandedOver | None:
+        """Return the last hand-over."""
+        rows = await self._db.execute(
+            sa.select(handed_over)
+            .where(handed_over.c.customer == customer)
+            .order_by(handed_over.c.id.desc())
+            .limit(1)
+        )
+        found = rows.mappings().first()
+        return to_record(HandedOver, found) if found else None
+
+
+class Escalations:
+    """Policies, climbs and their rungs."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._db = connection
+
+    async def policy(self, customer: int) -> Policy | None:
+        text = await self._db.scalar(
+            sa.select(policies.c.policy).where(policies.c.customer == customer)
+        )
+        return None if text is None else msgspec.json.decode(text, type=Policy)
+
+    async def set_policy(self, customer: int, policy: Policy) -> None:
+        text = msgspec.json.encode(policy).decode()
+        await self._db.execute(sa.delete(policies).where(policies.c.customer == customer))
+        await self._db.execute(sa.insert(policies).values(customer=customer, policy=text))
+
+    async def add(self, climb: Escalation) -> None:
+        await self._db.execute(sa.insert(escalations).values(to_row(climb)))
+
+    async def save(self, climb: Escalation) -> None:
+        await self._db.execute(
+            sa.update(escalations)
+            .where(
+                (escalations.c.incident == climb.incident) & (escalations.c.round == climb.round)
+            )
+            .values(to_row(climb))
+        )
+
+    async def last(self, incident: int) -> Escalation | None:
+        """Return an incident's newest climb."""
+        found = await self._climbs(escalations.c.incident == incident)
+        return max(found, key=lambda climb: climb.round) if found else None
+
+    async def climb(self, incident: int, number: int) -> Escalation | None:
+        found = await self._climbs(
+            (escalations.c.incident == incident) & (escalations.c.round == number)
+        )
+        return found[0] if found else None
+
+    async def since(self, customer: int, at: datetime) -> Sequence[Escalation]:
+        """Return a customer's climbs that began then or later."""
+        return await self._climbs(
+            (escalations.c.customer == customer) & (escalations.c.began_at >= at)
+        )
+
+    async def climbing(self, since: datetime, until: datetime) -> Sequence[Escalation]:
+        """Return the climbs of all customers that were under way at some time between the two."""
+        running = escalations.c.stopped_at.is_(None) | (escalations.c.stopped_at > since)
+        return await self._climbs((escalations.c.began_at < until) & running)
+
+    async def put(self, new: Sequence[Rung]) -> None:
+        if new:
+            await self._db.execute(sa.insert(rungs), [to_row(rung) for rung in new])
+
+    async def mark(self, rung: Rung) -> None:
+        """Keep what became of a rung."""
+        row = to_row(rung)
+        where = sa.and_(*(rungs.c[part] == row.pop(part) for part in _RUNG))
+        await self._db.execute(sa.update(rungs).where(where).values(row))
+
+    async def due(self, now: datetime, limit: int = 200) -> Sequence[Rung]:
+        """Return what is to be rung, the longest due first."""
+        return await self._rungs(
+            (rungs.c.state == str(RungState.DUE)) & (rungs.c.due <= now), limit
+        )
+
+    async def rungs(self, incident: int, number: int) -> Sequence[Rung]:
+        """Return all rungs of one climb in the order of their deadlines."""
+        return await self._rungs((rungs.c.incident == incident) & (rungs.c.round == number))
+
+    async def proved(self, person: Person) -> bool:
+        """Has a call to this person ever got through?"""
+        found = await self._db.scalar(
+            sa.select(outbox.c.id)
+            .where(
+                (outbox.c.ring_platform == person.platform)
+                & (outbox.c.ring_id == person.id)
+                & (outbox.c.state == str(DeliveryState.SENT))
+            )
+            .limit(1)
+        )
+        return found is not None
+
+    async def watched(self) -> Watch | None:
+        """Return the last night's proof."""
+        rows = await self._db.execute(sa.select(watches).order_by(watches.c.id.desc()).limit(1))
+        found = rows.mappings().first()
+        return to_record(Watch, found) if found else None
+
+    async def watch(self, proof: Watch) -> None:
+        row = to_row(proof)
+        del row["id"]
+        await self._db.execute(sa.insert(watches).values(row))
+
+    async def _climbs(self, where: sa.ColumnElement[bool]) -> list[Escalation]:
+        order = (escalations.c.began_at, escalations.c.incident, escalations.c.round)
+        rows = await self._db.execute(sa.select(escalations).where(where).order_by(*order))
+        return [to_record(Escalation, row) for row in rows.mappings()]
+
+    async def _rungs(self, where: sa.ColumnElement[bool], limit: int | None = None) -> list[Rung]:
+        order = (rungs.c.due, *(rungs.c[part] for part in _RUNG))
+        rows = await self._db.execute(sa.select(rungs).where(where).order_by(*order).limit(limit))
+        return [to_record(Rung, row) for row in rows.mappings()]

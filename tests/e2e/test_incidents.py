@@ -1,0 +1,196 @@
+"""The whole bot over its web chat: a monitor posts, the group sees a card, somebody presses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import httpx
+import pytest
+
+from adapters.card import Buttons, plain
+from adapters.documents import OfficeDocuments
+from adapters.ssh import SshServers
+from adapters.webchat.link import WebChat
+from adapters.webchat.wire import Post
+from adapters.words import Chat, Person, Role, Secret
+from bot.app import SystemClock, working
+from bot.web.site import create_api
+from runbooks.kit import Kit
+from storage.intake import Intake
+from storage.journal import journal_in
+from storage.records import Customer, Member
+from storage.store import Store
+from storage.vault import Seal
+
+LI = Person("web", "li", "李工")
+WANG = Person("web", "wang", "王经理")
+TOKEN = "t" * 43
+FOUND = TypeVar("FOUND")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning",  # DBOS leaves its pool to the garbage collector
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A customer's group, the bot in it, and the address that its monitor posts to."""
+
+    web: WebChat
+    chat: Chat
+    http: httpx.AsyncClient
+
+    async def post(self, *alerts: tuple[str, str, str], status: str = "firing") -> None:
+        body = {
+            "version": "4",
+            "status": status,
+            "alerts": [
+                {
+                    "status": status,
+                    "labels": {"alertname": rule, "instance": host, "severity": severity},
+                    "annotations": {"summary": f"{rule} on {host}"},
+                    "startsAt": "2026-11-25T03:00:00Z",
+                    "endsAt": "0001-01-01T00:00:00Z",
+                    "fingerprint": f"{rule}@{host}",
+                }
+                for rule, host, severity in alerts
+            ],
+        }
+        answer = await self.http.post(f"/hooks/alertmanager/{TOKEN}", content=json.dumps(body))
+        assert answer.status_code == 200
+
+    async def until(self, look: Callable[[], FOUND | None]) -> FOUND:
+        news = asyncio.Event()
+        stop = self.web.watch(lambda _: news.set())
+        try:
+            async with asyncio.timeout(30):
+                while True:
+                    news.clear()
+                    found = look()
+                    if found is not None:
+                        return found
+                    await news.wait()
+        finally:
+            stop()
+
+    async def shows(self, title: str, text: str = "") -> Post:
+        """Wait for a card with this in its title and its text."""
+
+        def look() -> Post | None:
+            for post in reversed(self.web.history(self.chat)):
+                if post.card and title in post.card.title and text in plain(post.card):
+                    return post
+            return None
+
+        return await self.until(look)
+
+    async def press(self, post: Post, label: str, by: Person = LI) -> None:
+        assert post.card
+        (action,) = [
+            button.action
+            for block in post.card.blocks
+            if isinstance(block, Buttons)
+            for button in block.buttons
+            if button.label.startswith(label)
+        ]
+        await self.web.press(by, self.chat, post.id, action)
+
+
+@asynccontextmanager
+async def at_work(folder: Path, key: Secret) -> AsyncIterator[Group]:
+    """The bot as it is started on a machine; the second time it finds what the first one left."""
+    url = f"sqlite+aiosqlite:///{folder / 'bot.sqlite'}"
+    async with (
+        Store(url, Seal(key)) as store,
+        Intake(url) as intake,
+        WebChat(folder / "web.sqlite") as web,
+    ):
+        await store.create()
+        chat = await web.found("海蓝科技 监控交付", [LI, WANG], chat_id="g1")
+        clock = SystemClock()
+        async with store.unit() as unit:
+            if not await unit.customers.named("海蓝科技"):
+                made = Customer(0, "海蓝科技", "hailan", clock.now(), chat)
+                customer = await unit.customers.add(made)
+                await unit.people.put(Member(LI, Role.ENGINEER))
+                await unit.people.put(Member(WANG, Role.CUSTOMER, customer.id))
+                await unit.hooks.add(customer.id, "alertmanager", Secret(TOKEN), clock.now())
+        kit = Kit(clock, store, {"web": web}, SshServers(), cast("Any", None), OfficeDocuments())
+        async with working(kit, journal_in(folder / "dbos.sqlite"), posts=intake) as bot:
+            transport = httpx.ASGITransport(app=create_api(kit, bot, None))
+            async with httpx.AsyncClient(transport=transport, base_url="http://bot") as http:
+                yield Group(web, chat, http)
+
+
+async def test_a_critical_is_mentioned_acknowledged_and_recovers(tmp_path: Path) -> None:
+    async with at_work(tmp_path, Seal.new_key()) as group:
+        await group.post(("磁盘满", "db-01", "critical"))
+        await group.shows("新的严重告警", "磁盘满 · db-01")
+        card = await group.shows("告警：磁盘满", "❗ 未确认")
+        await group.press(card, "确认")
+        acked = await group.shows("告警：磁盘满", "👀 已确认（李工）")
+        assert acked.id == card.id
+        await group.post(("磁盘满", "db-01", "critical"), status="resolved")
+        await group.shows("✅ 已恢复：磁盘满")
+        await group.shows("✅ 告警：磁盘满", "✅ 已恢复")
+
+
+async def test_a_customer_may_look_and_may_not_acknowledge(tmp_path: Path) -> None:
+    async with at_work(tmp_path, Seal.new_key()) as group:
+        await group.post(("磁盘满", "db-01", "critical"))
+        card = await group.shows("告警：磁盘满", "❗ 未确认")
+        await group.press(card, "确认", WANG)
+        await group.shows("请再看一下", "这一步需要工程师来操作")
+
+
+async def test_a_storm_is_one_card_and_commands_do_what_buttons_do(tmp_path: Path) -> None:
+    async with at_work(tmp_path, Seal.new_key()) as group:
+        await group.post(*((f"规则{n}", f"web-{n % 9}", "warning") for n in range(60)))
+        await group.shows("告警风暴", "警告 60")
+        await group.post(("数据库宕机", "db-01", "critical"))
+        storm = await group.shows("告警风暴", "数据库宕机 · db-01")
+        await group.shows("新的严重告警", "数据库宕机 · db-01")
+        await group.press(storm, "确认全部")
+        await group.shows("告警风暴", "已确认 61 个")
+        titles = [post.card.title for post in group.web.history(group.chat) if post.card]
+        assert len([title for title in titles if "告警风暴" in title]) == 1
+        assert len(titles) == 2
+        await group.web.say(LI, group.chat, "/alerts")
+        await group.shows("告警", "数据库宕机")
+        await group.web.say(LI, group.chat, "/unack 61")
+        await group.shows("告警", "已取消确认 #61")
+        await group.web.say(LI, group.chat, "/incident 61")
+        await group.shows("告警：数据库宕机", "❗ 未确认")
+        await group.web.say(LI, group.chat, "/resolve 61")
+        await group.shows("告警", "已关闭 #61")
+        await group.web.say(LI, group.chat, "/ack 9999")
+        await group.shows("请再看一下", "没有这个告警组")
+
+
+async def test_what_was_accepted_before_a_restart_is_told_after_it(tmp_path: Path) -> None:
+    """The intake's file alone has it: nobody had folded it yet."""
+    key = Seal.new_key()
+    async with at_work(tmp_path, key) as group:
+        chat = group.chat
+    url = f"sqlite+aiosqlite:///{tmp_path / 'bot.sqlite'}"
+    async with Store(url, Seal(key)) as store, Intake(url) as intake:
+        async with store.view() as unit:
+            customer = await unit.customers.of_chat(chat)
+        assert customer
+        alert = {
+            "labels": {"alertname": "磁盘满", "severity": "critical"},
+            "annotations": {},
+            "status": "firing",
+            "fingerprint": "1",
+            "startsAt": "2026-11-25T03:00:00Z",
+        }
+        body = json.dumps({"version": "4", "status": "firing", "alerts": [alert]}).encode()
+        await intake.accept(customer.id, "alertmanager", body, SystemClock().now())
+    async with at_work(tmp_path, key) as group:
+        await group.shows("新的严重告警", "磁盘满")

@@ -1,0 +1,205 @@
+"""The model is asked about each incident once, after it was told, and only where it may be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+
+from adapters.card import loads, plain
+from adapters.port import Answer, Transient
+from adapters.words import Alert, Chat, Person, Role, Severity
+from runbooks.alerting import pipeline
+from runbooks.alerting.advise import GATHER, LATE, advise
+from runbooks.alerting.pipeline import Post
+from runbooks.alerting.policy import Policy
+from runbooks.kit import House, Kit
+from storage.advice import KEY
+from storage.records import (
+    Customer,
+    Delivery,
+    DeliveryState,
+    Incident,
+    IncidentState,
+    Lane,
+    Member,
+    Server,
+    Tier,
+)
+from storage.store import Store
+
+GROUP = Chat("paper", "g1", "海蓝科技 监控交付")
+LI = Person("paper", "li", "李工")
+ADVICE = {
+    "severity": "warning",
+    "summary": "[N1] 的磁盘快满了",
+    "suggestions": ["看 du"],
+    "citations": ["A1"],
+}
+
+
+class Scripted:
+    """A model that answers what it was told to, and remembers what it was asked."""
+
+    name = "scripted-1"
+
+    def __init__(self) -> None:
+        self.answer: object = ADVICE
+        self.asked: list[str] = []
+
+    async def ask(self, system: str, question: str, *, timeout: float = 30.0) -> Answer:
+        self.asked.append(question)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return Answer(json.dumps(self.answer, ensure_ascii=False), self.name, 10)
+
+
+class Desk:
+    """One customer's group, what is posted for it, and the model."""
+
+    def __init__(self, kit: Kit, clock: Any, customer: Customer, model: Scripted) -> None:
+        self.kit, self.clock, self.customer, self.model = kit, clock, customer, model
+
+    async def post(self, severity: Severity, *hosts: str, firing: bool = True) -> None:
+        now = self.clock.now()
+        said = tuple(
+            Alert(f"disk@{host}", firing, severity, "磁盘", host, text=f"海蓝科技 {host} 97 %")
+            for host in hosts
+        )
+        async with self.kit.store.unit() as unit:
+            posts = [Post("grafana", now, said)]
+            await pipeline.fold(self.customer, posts, now, self.kit.house, unit)
+
+    async def told(self, incident: int = 1) -> Delivery | None:
+        async with self.kit.store.view() as unit:
+            return await unit.outbox.by_key(f"{KEY}{incident}")
+
+    async def incident(self, number: int = 1) -> Incident:
+        async with self.kit.store.view() as unit:
+            found = await unit.incidents.get(number)
+        assert found
+        return found
+
+    async def after(self, time: timedelta = GATHER) -> int:
+        await self.clock.sleep(time.total_seconds())
+        return await advise(self.kit)
+
+
+@pytest.fixture
+async def desk(store: Store, clock: Any) -> Desk:
+    nobody, model = cast("Any", None), Scripted()
+    house = House(alerting=Policy(storm_incidents=4))
+    kit = Kit(clock, store, {}, nobody, nobody, nobody, house, model)
+    customer = Customer(0, "海蓝科技", "hailan", clock.now(), GROUP, Tier.PRO)
+    async with store.unit() as unit:
+        customer = await unit.customers.add(customer)
+        await unit.servers.add(Server(0, customer.id, "web-1", "10.0.0.9"))
+        await unit.people.put(Member(LI, Role.CUSTOMER, customer.id))
+    return Desk(kit, clock, customer, model)
+
+
+async def test_the_group_is_told_once_what_the_model_makes_of_it(desk: Desk) -> None:
+    """After the alert, without a name in the question and with it in the answer."""
+    await desk.post(Severity.WARNING, "web-1")
+    assert await desk.after(GATHER - timedelta(seconds=1)) == 0
+    assert await desk.after(timedelta(seconds=1)) == 1
+    (question,) = desk.model.asked
+    assert question == "A1: 触发 | warning | 磁盘 | [N1] | [N2] [N1] 97 %"
+    entry = await desk.told()
+    assert entry
+    assert (entry.lane, entry.state) == (Lane.NORMAL, DeliveryState.WAITING)
+    assert "web-1 的磁盘快满了" in plain(loads(entry.card))
+    assert await desk.after() == 0
+    assert len(desk.model.asked) == 1
+
+
+async def test_the_model_may_raise_and_then_somebody_is_called(desk: Desk) -> None:
+    """From now on, not from when the alert came: until now nobody was due."""
+    desk.model.answer = ADVICE | {"severity": "critical"}
+    await desk.post(Severity.WARNING, "web-1")
+    assert await desk.after() == 1
+    incident = await desk.incident()
+    assert (incident.severity, incident.critical_at) == (Severity.CRITICAL, desk.clock.now())
+    async with desk.kit.store.view() as unit:
+        climb = await unit.escalations.last(incident.id)
+    assert climb
+    assert climb.began_at == desk.clock.now()
+
+
+async def test_the_model_never_lowers(desk: Desk) -> None:
+    """A critical stays one, whatever it says."""
+    desk.model.answer = ADVICE | {"severity": "info"}
+    await desk.post(Severity.CRITICAL, "web-1")
+    before = await desk.incident()
+    assert await desk.after() == 1
+    assert await desk.incident() == before
+
+
+async def test_a_hostile_answer_is_told_as_unusable_and_changes_nothing(desk: Desk) -> None:
+    """Its words stay out of the group."""
+    desk.model.answer = ADVICE | {"severity": "critical", "summary": "发 /silence rule=磁盘 24h"}
+    await desk.post(Severity.WARNING, "web-1")
+    before = await desk.incident()
+    assert await desk.after() == 1
+    assert await desk.incident() == before
+    entry = await desk.told()
+    assert entry
+    assert "未采纳" in plain(loads(entry.card))
+    assert "/silence" not in entry.card
+
+
+async def test_a_model_that_fails_costs_the_group_nothing(desk: Desk) -> None:
+    """It is not asked again, and the ledger says why nothing was told."""
+    desk.model.answer = Transient("没有在 20 秒内回答")
+    await desk.post(Severity.WARNING, "web-1")
+    assert await desk.after() == 0
+    entry = await desk.told()
+    assert entry
+    assert (entry.state, entry.reason) == (DeliveryState.FAILED, "没有在 20 秒内回答")
+    assert await desk.after() == 0
+    assert len(desk.model.asked) == 1
+
+
+async def test_what_has_spread_is_raised_by_the_rules_though_the_model_fails(desk: Desk) -> None:
+    """Rules first, always."""
+    desk.model.answer = Transient("没有在 20 秒内回答")
+    await desk.post(Severity.WARNING, *(f"h{number}" for number in range(10)))
+    await desk.after()
+    assert (await desk.incident()).severity is Severity.CRITICAL
+
+
+async def test_who_is_not_to_be_asked_about(desk: Desk) -> None:
+    """The basic tier, a group in a storm, what is over, and what is old news."""
+    await desk.post(Severity.WARNING, "web-1")
+    async with desk.kit.store.unit() as unit:
+        await unit.customers.set_tier(desk.customer.id, Tier.BASIC)
+    assert await desk.after() == 0
+    async with desk.kit.store.unit() as unit:
+        await unit.customers.set_tier(desk.customer.id, Tier.PRO)
+        over = replace(await desk.incident(), state=IncidentState.RESOLVED)
+        await unit.incidents.save(over)
+    assert await desk.after() == 0
+    async with desk.kit.store.unit() as unit:
+        await unit.incidents.save(replace(over, state=IncidentState.OPEN))
+    assert await desk.after(LATE) == 0
+    assert desk.model.asked == []
+
+
+async def test_in_a_storm_the_one_card_speaks_for_all(desk: Desk) -> None:
+    """Advice on each of its incidents would be a storm of its own."""
+    now = desk.clock.now()
+    said = tuple(Alert(f"f{n}", True, Severity.WARNING, f"规则{n}", "h") for n in range(6))
+    async with desk.kit.store.unit() as unit:
+        await pipeline.fold(desk.customer, [Post("grafana", now, said)], now, desk.kit.house, unit)
+    assert await desk.after() == 0
+    assert desk.model.asked == []
+
+
+async def test_without_a_model_nothing_is_asked(desk: Desk) -> None:
+    """The bot works without one."""
+    await desk.post(Severity.WARNING, "web-1")
+    await desk.clock.sleep(GATHER.total_seconds())
+    assert await advise(replace(desk.kit, model=None)) == 0

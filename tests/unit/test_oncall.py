@@ -1,0 +1,214 @@
+"""What people type about on-call and escalation, through the real inbox."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from adapters.card import Card, plain
+from adapters.documents import OfficeDocuments
+from adapters.ssh import SshKeys
+from adapters.webchat.link import WebChat
+from adapters.words import Chat, File, Message, Person, Role, Severity
+from bot.inbox import Inbox
+from bot.sender import Sender
+from commands.contents import BOOK
+from runbooks.alerting import ladder, rungs
+from runbooks.alerting.adopt import adopt
+from runbooks.case import Contact, Onboarding
+from runbooks.kit import Errand, House, Kit
+from runbooks.steps.handover import service
+from storage.records import Customer, Incident, IncidentState, Member, Run
+from storage.roster import Way
+from storage.store import Store, Unit
+from tests.conftest import HandClock
+
+LI, ZHAO, QIAN = (
+    Person("web", "li", "李工"),
+    Person("web", "zhao", "赵主管"),
+    Person("web", "qian", "钱工"),
+)
+STAFF = (LI, ZHAO, QIAN)
+
+
+async def draw(key: str, unit: Unit) -> Card:
+    return Card(key)
+
+
+async def go(run: Run) -> None:
+    raise AssertionError(run)
+
+
+class Room:
+    """A customer's group whose service has begun: 李工 and 赵主管 were named in the SOP's line."""
+
+    def __init__(self, store: Store, web: WebChat, clock: HandClock, group: Chat) -> None:
+        self.store, self.web, self.clock, self.group = store, web, clock, group
+        self.inbox = Inbox(store, {}, clock, go, BOOK, OfficeDocuments(), SshKeys())
+        self.sender = Sender(store, {"web": web}, draw, clock)
+        self.count = 0
+
+    async def type(
+        self, text: str, by: Person = ZHAO, chat: Chat | None = None, files: tuple[File, ...] = ()
+    ) -> str:
+        """Type a line and return the answer."""
+        self.count += 1
+        place = chat or self.group
+        now = self.clock.now()
+        await self.inbox.take(Message(f"m{self.count}", place, by, text, now, files, STAFF))
+        async with self.store.view() as unit:
+            answer = await unit.outbox.by_key(f"reply:web:m{self.count}")
+        assert answer is not None
+        await self.sender.drain()
+        posts = [post for post in self.web.history(place) if post.card]
+        return plain(posts[-1].card) if posts[-1].card else ""
+
+    def rung(self, person: Person) -> list[str]:
+        chat = Chat("web", f"d-{person.id}")
+        return [post.text for post in self.web.history(chat) if post.urgent]
+
+
+@pytest.fixture
+async def room(store: Store, clock: HandClock, tmp_path: Path) -> AsyncIterator[Room]:
+    async with WebChat(tmp_path / "chat.sqlite") as web:
+        group = await web.open_chat("海蓝", list(STAFF), key="g")
+        async with store.unit() as unit:
+            customer = await unit.customers.add(Customer(0, "海蓝", "hailan", clock.now(), group))
+            for person, role in ((LI, Role.ENGINEER), (ZHAO, Role.LEAD), (QIAN, Role.ENGINEER)):
+                await unit.people.put(Member(person, role))
+        named = (Contact("李工", phone="13700000000"), Contact("赵主管", phone="13600000000"))
+        case = Onboarding(customer.id, "海蓝", (), (), on_call=named, escalate_after=(3, 10))
+        nobody = cast("Any", None)
+        kit = Kit(clock, store, {"web": web}, nobody, nobody, nobody)
+        await service(case, Errand(kit, "r1", "service"))
+        yield Room(store, web, clock, group)
+
+
+async def test_the_people_of_the_sop_are_the_first_rota_and_policy(room: Room) -> None:
+    said = await room.type("/oncall", LI)
+    assert "现在：李工" in said
+    assert "接班：赵主管" in said
+    assert "李工 还没有收到过机器人的呼叫" in said
+    async with room.store.unit() as unit:
+        again = await adopt(1, (), (9,), House(), room.clock.now(), unit)
+    assert not again, "what people have changed since is theirs"
+    policy = await room.type("/escalate", LI)
+    assert "3 分钟 | 值班人 | 群内@ → 加急" in policy
+    assert "10 分钟 | 值班人之后第 1 位" in policy
+    assert "每 30 分钟重来" in policy
+
+
+async def test_a_test_call_proves_that_everybody_can_be_reached(room: Room) -> None:
+    assert "已呼叫：李工、赵主管" in await room.type("/oncall test", LI)
+    assert len(room.rung(LI)) == len(room.rung(ZHAO)) == 1
+    assert "还没有收到过" not in await room.type("/oncall", LI)
+
+
+async def test_somebody_joins_and_leaves_the_rota(room: Room) -> None:
+    assert "已加入值班" in await room.type("/oncall add @钱工 13500000000 --email q@example.com")
+    assert "李工 → 赵主管 → 钱工" in await room.type("/oncall")
+    assert "剩余：赵主管、钱工" in await room.type("/oncall remove @李工")
+    assert "现在：赵主管" in await room.type("/oncall")
+    assert "不在值班表里" in await room.type("/oncall remove @李工")
+    assert "负责人" in await room.type("/oncall add @李工", LI), "an engineer may not"
+
+
+async def test_an_override_holds_for_its_time_and_is_taken_back(room: Room) -> None:
+    said = await room.type("/oncall override @赵主管 11-25T11:00 11-26T09:00 李工请假", LI)
+    assert "已调班 #1" in said
+    assert "现在：赵主管" in await room.type("/oncall", LI)
+    week = await room.type("/oncall week", LI)
+    assert "11-25 11:00 | 11-26 09:00 | 赵主管 | 临时调班" in week
+    assert "李工请假" in week
+    assert "已取消" in await room.type("/oncall cancel 1", LI)
+    assert "现在：李工" in await room.type("/oncall", LI)
+    assert "没有调班 #1" in await room.type("/oncall cancel 1", LI)
+    assert "还没有过去" in await room.type("/oncall override @李工 11-25 11-25T10:00", LI)
+
+
+async def test_two_shifts_are_swapped(room: Room) -> None:
+    said = await room.type("/oncall swap 12-01 12-08", LI)
+    assert "李工：11-30 09:00 至 12-07 09:00" in said
+    assert "赵主管：12-07 09:00 至 12-14 09:00" in said
+    await room.clock.sleep(86_400 * 7)
+    assert "现在：李工" in await room.type("/oncall", LI)
+
+
+async def test_a_hand_over_reaches_whoever_takes_over_with_its_note(room: Room) -> None:
+    said = await room.type("/oncall handover @赵主管 db-01 在扩容，别重启", LI)
+    assert "李工 → 赵主管，到 11-30 09:00" in said
+    assert "db-01 在扩容，别重启" in room.rung(ZHAO)[0]
+    now = await room.type("/oncall", LI)
+    assert "现在：赵主管" in now
+    assert "李工 → 赵主管：db-01 在扩容，别重启" in now
+
+
+async def test_a_layer_with_hours_goes_above_and_its_gaps_are_named(room: Room) -> None:
+    said = await room.type("/oncall layer 白班 @赵主管 --days 工作日 --hours 09:00-18:00 --every 1")
+    assert "赵主管，工作日 09:00-18:00" in said
+    now = await room.type("/oncall")
+    assert "现在：赵主管" in now, "a Wednesday at eleven"
+    assert "2027 年的法定节假日和调休尚未收录" in now
+    assert "已去掉" in await room.type("/oncall unlayer 主值班")
+    assert "无人值班" in await room.type("/oncall")
+    assert "现有：白班" in await room.type("/oncall unlayer 夜班")
+
+
+async def test_a_calendar_goes_out_and_comes_in(room: Room) -> None:
+    assert "已导入" not in await room.type("/oncall import", LI)
+    await room.type("/oncall export 20", LI)
+    sent = [file for post in room.web.history(room.group) for file in post.files]
+    content = room.web.content(sent[0].id, LI)
+    assert content is not None
+    assert content.name == "oncall-hailan.ics"
+    swapped = content.content.replace("李工".encode(), "赵主管".encode())
+    said = await room.type("/oncall import", LI, files=(File("x.ics", swapped),))
+    assert "4 个班次" in said
+    await room.clock.sleep(60)
+    assert "现在：赵主管" in await room.type("/oncall", LI)
+
+
+async def test_our_own_group_sees_every_customers_on_call(room: Room) -> None:
+    ours = await room.web.open_chat("内部", list(STAFF), key="ours")
+    assert "海蓝 | 李工 | 11-30 09:00" in await room.type("/oncall", LI, ours)
+
+
+async def test_a_policy_is_set_for_what_comes_later(room: Room) -> None:
+    said = await room.type("/escalate set 1,2,4 --ways 加急,邮件 --repeat 0")
+    assert "4 分钟 | 值班人之后第 2 位 | 加急 → 邮件" in said
+    assert "不重复" in said
+    async with room.store.view() as unit:
+        policy = await ladder.policy_of(unit, 1)
+    assert [level.after for level in policy.levels] == [1, 2, 4]
+    assert policy.levels[0].ways == (Way.RING, Way.EMAIL)
+    for wrong in ("5,5", "0x1", "3000", "5 --ways 短信", "5 --ways 加急,加急"):
+        assert "请再看一下" in await room.type(f"/escalate set {wrong}")
+    assert "负责人" in await room.type("/escalate set 5", LI)
+
+
+async def test_the_next_level_is_called_at_once_and_the_answer_is_counted(room: Room) -> None:
+    now = room.clock.now()
+    incident = Incident(
+        4, 1, "g", "磁盘已满", Severity.CRITICAL, IncidentState.OPEN, now, now, critical_at=now
+    )
+    async with room.store.unit() as unit:
+        await ladder.begin(unit, incident, now)
+    assert "#4 磁盘已满：11:03:00 通知第 1 级" in await room.type("/escalate", LI)
+    assert "立即升级" in await room.type("/escalate now 4", LI)
+    async with room.store.view() as unit:
+        assert len(await unit.escalations.due(now)) == 2
+    await room.clock.sleep(90)
+    async with room.store.unit() as unit:
+        acked = replace(incident, state=IncidentState.ACKED)
+        await ladder.stop(unit, acked, room.clock.now())
+    assert "已经确认" in await room.type("/escalate now 4", LI)
+    assert "没有正在升级的事件 #5" in await room.type("/escalate now 5", LI)
+    stats = await room.type("/escalate stats", LI)
+    assert "平均确认时间 MTTA：1 分 30 秒（1 次确认）" in stats
+    assert "平均恢复时间 MTTR：—" in stats
+    assert timedelta(seconds=60) == rungs.LATE
