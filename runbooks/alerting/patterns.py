@@ -12,11 +12,14 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from re import _constants as op  # type: ignore[attr-defined] # what `re` itself reads patterns with
-from re import _parser as parser  # type: ignore[attr-defined]
+from importlib import import_module
 from typing import Any
 
 from adapters.port import UsageError
+
+# What `re` itself reads patterns with; the type checker knows neither.
+op: Any = import_module("re._constants")
+parser: Any = import_module("re._parser")
 
 MOST = 1_000_000
 """Ways in which a text may be tried: about 20 ms."""
