@@ -6,10 +6,14 @@ All texts are plain: a platform's `wire.py` escapes them. Limits of a platform n
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 
 import msgspec
+
+from adapters.words import Person
 
 
 class Tone(StrEnum):
@@ -60,6 +64,19 @@ class Text:
 
     text: str
     style: Style = Style.PLAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """People who are called by name; whoever is of the card's own platform is notified by it, where
+    that platform lets a bot do so."""
+
+    people: tuple[Person, ...]
+
+    @property
+    def text(self) -> str:
+        """Return the names as they are read where nobody is notified."""
+        return " ".join(f"@{person.name or person.id}" for person in self.people)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +138,16 @@ class Buttons:
     buttons: tuple[Button, ...]
 
 
+DATE_FORM = "格式 2026-11-25"
+
+
 class Entry(StrEnum):
     """What an input of a form takes."""
 
     LINE = "line"
     TEXT = "text"
     NUMBER = "number"
+    DATE = "date"
     CHOICE = "choice"
     CHOICES = "choices"
     SECRET = "secret"  # noqa: S105 - a kind of input
@@ -135,7 +156,8 @@ class Entry(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One input; CHOICES comes back as its values joined by commas, FILE as an attached file."""
+    """One input; CHOICES comes back as its values joined by commas, DATE as 2026-11-25 (ISO 8601),
+    FILE as an attached file."""
 
     name: str
     label: str
@@ -145,6 +167,28 @@ class Input:
     value: str = ""
     hint: str = ""
     required: bool = False
+
+    @property
+    def told(self) -> str:
+        """Return the hint of an input that is typed: of a date, its format too."""
+        form = DATE_FORM if self.entry is Entry.DATE else ""
+        return "，".join(part for part in (self.hint, form) if part)
+
+
+def is_date(text: str) -> bool:
+    """Is this a day as DATE comes back, 2026-11-25, and one that the calendar has?"""
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        return False
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def no_date(one: Input) -> str:
+    """Return what whoever entered no such day is told."""
+    return f"请填写日期，{DATE_FORM}：{one.label}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +200,7 @@ class Form:
     submit: str = "提交"
 
 
-Block = Text | Fields | Table | Progress | Checklist | Buttons | Form
+Block = Text | Mention | Fields | Table | Progress | Checklist | Buttons | Form
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +227,8 @@ def _plain_block(block: Block) -> str:
     match block:
         case Text(text):
             return text
+        case Mention():
+            return block.text
         case Fields(pairs):
             return "\n".join(f"{label}：{value}" for label, value in pairs)
         case Table(columns, rows):
@@ -199,6 +245,7 @@ def _plain_block(block: Block) -> str:
             lines = [
                 f"  {i.name}{'*' if i.required else ''}：{i.label}"
                 + ("（" + "/".join(value for value, _ in i.options) + "）" if i.options else "")
+                + (f"（{DATE_FORM}）" if i.entry is Entry.DATE else "")
                 + (f" = {i.value}" if i.value and i.entry is not Entry.SECRET else "")
                 for i in inputs
             ]
@@ -211,7 +258,8 @@ def _plain_item(item: Item) -> str:
 
 
 _BLOCKS: dict[str, type[Block]] = {
-    kind.__name__: kind for kind in (Text, Fields, Table, Progress, Checklist, Buttons, Form)
+    kind.__name__: kind
+    for kind in (Text, Mention, Fields, Table, Progress, Checklist, Buttons, Form)
 }
 
 

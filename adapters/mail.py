@@ -28,6 +28,7 @@ from adapters.card import (
     Checklist,
     Fields,
     Form,
+    Mention,
     Progress,
     Style,
     Table,
@@ -277,7 +278,7 @@ def _block(block: Block) -> str:
             return _table((), pairs)
         case Table(columns, rows):
             return _table(columns, rows)
-        case Progress() | Form():
+        case Mention() | Progress() | Form():
             return _text(plain(Card("", blocks=(block,))).partition("\n")[2], Style.PLAIN)
         case Checklist(items):
             lines = [

@@ -206,7 +206,6 @@ async def working(
         scheduler.add_job(quotas, "interval", seconds=REMIND, max_instances=1)
         scheduler.add_job(forget, "interval", seconds=FORGET, max_instances=1)
         scheduler.add_job(watch.announce, "interval", [kit], seconds=ANNOUNCE, max_instances=1)
-        scheduler.add_job(watch.analyse, "interval", [kit], seconds=ANALYSE, max_instances=1)
         scheduler.add_job(advise.advise, "interval", [kit], seconds=ANALYSE, max_instances=1)
         scheduler.add_job(windows.announce, "interval", [kit], seconds=REMIND, max_instances=1)
         scheduler.add_job(watch.poll, "interval", [kit], seconds=POLL, max_instances=1)

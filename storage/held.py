@@ -47,10 +47,6 @@ class Held:
             (alerts_held.c.customer == customer) & (alerts_held.c.firing != "[]")
         )
 
-    async def to_analyse(self) -> Sequence[HeldAlert]:
-        """Return what the model was not asked about yet."""
-        return await self._where(alerts_held.c.analyse)
-
     async def _where(self, where: sa.ColumnElement[bool]) -> list[HeldAlert]:
         order = (alerts_held.c.due, alerts_held.c.customer, alerts_held.c.rule, alerts_held.c.host)
         rows = await self._db.execute(sa.select(alerts_held).where(where).order_by(*order))

@@ -312,7 +312,7 @@ class HeldAlert:
     note: str = ""
     """How it was made sure of, or why nothing was said."""
     analyse: bool = False
-    """The model's word on it is still owed."""
+    """Of no meaning any more: the model is asked about incidents."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,8 +236,9 @@ class DingTalk:
         params = wire.draw(card, chat)
         known = self._memory.get("card", out_track)
         if known is None:
+            at = wire.called(card)
             body = wire.create_card(
-                out_track, chat, params, template=self._template, robot=self._robot
+                out_track, chat, params, at, template=self._template, robot=self._robot
             )
             path = "/v1.0/card/instances/createAndDeliver"
             answer = await self._ask("POST", path, "发卡片", json=body)

@@ -30,11 +30,14 @@ from adapters.card import (
     Form,
     Input,
     Item,
+    Mention,
     Progress,
     Style,
     Table,
     Text,
     Tone,
+    is_date,
+    no_date,
 )
 from adapters.port import Fault, InDoubt, OutsideError, Permanent, Transient, UsageError
 from adapters.words import Chat, Click, Event, Message, Person, Submission
@@ -263,8 +266,8 @@ def _field(entry: Input) -> dict[str, Any]:
         field["required"] = True
     if entry.entry is Entry.FILE:  # a card has no input for files
         return {**field, "readOnly": True, "placeholder": ATTACH_HINT}
-    if entry.hint:
-        field["placeholder"] = clean(entry.hint)
+    if entry.told:
+        field["placeholder"] = clean(entry.told)
     if entry.options:
         field["options"] = [{"value": value, "text": clean(text)} for value, text in entry.options]
     if entry.value and entry.entry is not Entry.SECRET:
@@ -287,6 +290,8 @@ def _lines(block: Block) -> list[str]:
     match block:
         case Text(text, style):
             return [_styled(line, style) for line in text.split("\n")]
+        case Mention():
+            return [escape(block.text)]
         case Fields(pairs):
             return [f"**{escape(label)}**：{_flat(value)}" for label, value in pairs]
         case Table(columns, rows):
@@ -365,7 +370,7 @@ def _blank(entry: Input) -> str:
     value = "" if entry.entry is Entry.SECRET else entry.value
     offered = "/".join(f"{value}={text}" for value, text in entry.options)
     hint = "，".join(
-        part for part in ("必填" if entry.required else "", offered, entry.hint) if part
+        part for part in ("必填" if entry.required else "", offered, entry.told) if part
     )
     return f"{escape(entry.label)}：{escape(value)}" + (f"（{escape(hint)}）" if hint else "")
 
@@ -448,6 +453,8 @@ def _wrong(entry: Input, value: str) -> str:
         return f"请填写：{entry.label}" if entry.required else ""
     if entry.entry is Entry.NUMBER and not re.fullmatch(r"\s*[-+]?\d+(\.\d+)?\s*", value):
         return f"请填写数字：{entry.label}"
+    if entry.entry is Entry.DATE and not is_date(value):
+        return no_date(entry)
     offered = {option for option, _ in entry.options}
     chosen = value.split(",") if entry.entry is Entry.CHOICES else [value]
     if entry.entry in {Entry.CHOICE, Entry.CHOICES} and not offered.issuperset(chosen):
@@ -603,8 +610,22 @@ def _short(text: str) -> str:
 # -- what we ask of DingTalk --------------------------------------------------------------------
 
 
+def called(card: Card) -> dict[str, str]:
+    """Return whom a card's delivery notifies: the name by the userId (`atUserIds`, a group's alone;
+    the robot's Markdown has nothing like it). Whoever is not of the organisation has no userId."""
+    people = (p for block in card.blocks if isinstance(block, Mention) for p in block.people)
+    mine = (p for p in people if p.platform == PLATFORM and not is_outsider(p))
+    return {person.id: clean(person.name or person.id) for person in mine}
+
+
 def create_card(
-    out_track: str, chat: Chat, params: Mapping[str, str], *, template: str, robot: str
+    out_track: str,
+    chat: Chat,
+    params: Mapping[str, str],
+    at: Mapping[str, str],
+    *,
+    template: str,
+    robot: str,
 ) -> dict[str, Any]:
     """Return the body of POST /v1.0/card/instances/createAndDeliver."""
     body: dict[str, Any] = {
@@ -624,7 +645,7 @@ def create_card(
     return body | {
         "openSpaceId": f"dtv1.card//IM_GROUP.{chat.id}",
         "imGroupOpenSpaceModel": last,
-        "imGroupOpenDeliverModel": {"robotCode": robot},
+        "imGroupOpenDeliverModel": {"robotCode": robot} | ({"atUserIds": dict(at)} if at else {}),
     }
 
 

@@ -7,6 +7,7 @@ alone, which Feishu does not interpret; only CODE is Markdown, and there the fen
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,15 +20,18 @@ from adapters.card import (
     Fields,
     Form,
     Input,
+    Mention,
     Progress,
     Style,
     Table,
     Text,
     Tone,
+    is_date,
     plain,
 )
 from adapters.port import Fault, Permanent
 
+PLATFORM = "feishu"
 MAX_BYTES = 30_000
 MAX_TAGS = 200
 """Elements and components of one card together (card JSON 2.0 structure)."""
@@ -107,6 +111,8 @@ def draw(card: Card) -> Json:
                 continue
             case Text():
                 elements.extend(_paragraph(block))
+            case Mention():
+                elements.extend(_mention(block))
             case Table() | Fields() | Progress() | Checklist():
                 elements.extend(_lines(block))
     return {
@@ -139,6 +145,18 @@ def _paragraph(block: Text) -> list[Json]:
             return [_div(block.text, text_size="notation", text_color="grey")]
         case _:
             return [_div(block.text)]
+
+
+_OPEN_ID = re.compile(r"ou_[0-9A-Za-z]+(_[0-9A-Za-z]+)*")
+
+
+def _mention(block: Mention) -> list[Json]:
+    """Draw a real @ (the Markdown component's `<at>`) for whoever has an open_id; others by name."""
+    ours = [p for p in block.people if p.platform == PLATFORM and _OPEN_ID.fullmatch(p.id)]
+    ats = " ".join(f"<at id={person.id}></at>" for person in ours)
+    rest = Mention(tuple(person for person in block.people if person not in ours)).text
+    drawn: list[Json] = [{"tag": "markdown", "content": ats}] if ats else []
+    return [*drawn, _div(rest)] if rest else drawn
 
 
 def _lines(block: Table | Fields | Progress | Checklist) -> list[Json]:
@@ -187,11 +205,13 @@ def _button(button: Button) -> Json:
 def _form(form: Form, number: int) -> Json:
     elements = [drawn for one in form.inputs for drawn in _input(one, number)]
     numbers = {one.name: one.label for one in form.inputs if one.entry is Entry.NUMBER}
+    dates = {one.name: one.label for one in form.inputs if one.entry is Entry.DATE}
     files = {one.name: one.label for one in form.inputs if one.entry is Entry.FILE}
     # What Feishu's client cannot check or take rides along in the button, and is judged by `wire`.
     value: Json = {"action": form.action, "form": number}
     value["inputs"] = [one.name for one in form.inputs if one.entry is not Entry.FILE]
     value |= {"numbers": numbers} if numbers else {}
+    value |= {"dates": dates} if dates else {}
     value |= {"files": files} if files else {}
     elements.append(
         {
@@ -218,10 +238,17 @@ def _input(one: Input, number: int) -> list[Json]:
             must = "（必需）" if one.required else ""
             hint = f"📎 {one.label}{must}：请先把文件发到本聊天，再点“提交”"
             return [_div(f"{hint}\n{one.hint}" if one.hint else hint)]
+        case Entry.DATE:
+            return [_div(one.label), {**_date(one), **named}]
         case Entry.CHOICE | Entry.CHOICES:
             return [_div(one.label), {**_choice(one), **named}]
         case _:
             return [{**_entry(one), **named}]
+
+
+def _date(one: Input) -> Json:
+    drawn: Json = {"tag": "date_picker", "placeholder": _words(one.hint or "请选择日期")}
+    return drawn | ({"initial_date": one.value} if is_date(one.value) else {})
 
 
 def _choice(one: Input) -> Json:

@@ -20,7 +20,7 @@ from urllib.parse import quote
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from adapters.card import Card
+from adapters.card import Card, Entry, Input, is_date, no_date
 from adapters.feishu import draw
 from adapters.port import Fault, InDoubt, OutsideError, Permanent, Transient
 from adapters.words import Chat, Click, Event, File, Message, Person, Secret, Submission
@@ -442,6 +442,9 @@ def values(value: Json, form_value: Json) -> dict[str, str]:
     """Return what was entered, by the names that the form was drawn with; the rest is empty."""
     prefix = draw.field("", value["form"])
     given = {key.removeprefix(prefix): _text(one) for key, one in form_value.items()}
+    # A date comes back with the offset of whoever picked it, "2026-11-25 +0800" (date picker).
+    dates = value.get("dates") or {}
+    given |= {name: given[name].partition(" ")[0] for name in dates if name in given}
     return {name: given.get(name, "") for name in value["inputs"]}
 
 
@@ -455,7 +458,12 @@ def complaint(value: Json, entered: Mapping[str, str]) -> str:
     """Return what is wrong in a form that Feishu's client cannot check, or ""."""
     numbers: Mapping[str, str] = value.get("numbers") or {}
     wrong = [label for name, label in numbers.items() if not _is_number(entered.get(name, ""))]
-    return "；".join(f"请填写数字：{label}" for label in wrong)
+    bad = [f"请填写数字：{label}" for label in wrong]
+    dates: Mapping[str, str] = value.get("dates") or {}
+    for name, label in dates.items():
+        if entered.get(name) and not is_date(entered[name]):
+            bad.append(no_date(Input(name, label, Entry.DATE)))
+    return "；".join(bad)
 
 
 def _is_number(text: str) -> bool:

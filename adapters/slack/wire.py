@@ -32,11 +32,13 @@ from adapters.card import (
     Fields,
     Form,
     Input,
+    Mention,
     Progress,
     Style,
     Table,
     Text,
     Tone,
+    is_date,
     plain,
 )
 from adapters.port import Fault, InDoubt, OutsideError, Permanent, Transient
@@ -57,6 +59,8 @@ MAX_MODAL_TITLE = 24
 MAX_OPTIONS = 100
 MAX_OPTION = 75
 MAX_NAME = 80
+
+PLATFORM = "slack"
 
 STAMP = "vigilbot_key"
 """The event type of our messages' metadata."""
@@ -165,6 +169,8 @@ def _drawn(block: Block) -> list[Json]:
     match block:
         case Text(text, style):
             return _paragraph(text, style)
+        case Mention():
+            return _mention(block)
         case Fields(pairs):
             return _pairs(pairs)
         case Table(columns, rows):
@@ -207,6 +213,21 @@ def _rich(text: str, *, bold: bool = False) -> list[Json]:
         _rich_block("rich_text_section", [{"type": "text", "text": part, **style}])
         for part in _parts(text)
     ]
+
+
+_USER = re.compile(r"[UW][A-Z0-9]+")
+
+
+def _mention(block: Mention) -> list[Json]:
+    """Draw a real @ (a rich text's `user` element) for Slack's own people, others by name."""
+    elements: list[Json] = []
+    for person in block.people:
+        elements += [{"type": "text", "text": " "}] if elements else []
+        if person.platform == PLATFORM and _USER.fullmatch(person.id):
+            elements.append({"type": "user", "user_id": person.id})
+        else:
+            elements.append({"type": "text", "text": mended(Mention((person,)).text)})
+    return [_rich_block("rich_text_section", elements)] if elements else []
 
 
 def _fixed(text: str) -> list[Json]:
@@ -359,6 +380,9 @@ def _element(one: Input) -> Json:
         case Entry.NUMBER:
             kind: Json = {"type": "number_input", "is_decimal_allowed": True}
             return {**kind, "action_id": "value", **start}
+        case Entry.DATE:
+            first = {"initial_date": one.value} if is_date(one.value) else {}
+            return {"type": "datepicker", "action_id": "value", **first}
         case Entry.CHOICE:
             return _select(one, "static_select")
         case Entry.CHOICES:
@@ -559,6 +583,8 @@ def entered(view: Mapping[str, Any]) -> tuple[dict[str, str], tuple[Attached, ..
                 files += attached(element.get("files") or ())
             case "static_select":
                 values[name] = (element.get("selected_option") or {}).get("value", "")
+            case "datepicker":
+                values[name] = element.get("selected_date") or ""
             case "multi_static_select":
                 chosen = element.get("selected_options") or ()
                 values[name] = ",".join(option["value"] for option in chosen)

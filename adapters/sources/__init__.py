@@ -26,6 +26,10 @@ def _none_left_out(body: bytes) -> int:
     return 0
 
 
+def _not_looked_at(body: bytes) -> bool:
+    return False
+
+
 def _no_handshake(body: bytes) -> Confirmation | None:
     return None
 
@@ -39,6 +43,8 @@ class Source:
     title: str
     decode: Callable[[bytes, datetime], tuple[Alert, ...]]
     """Raises UsageError, in Chinese and English, for what cannot be read, and nothing else."""
+    plain: Callable[[bytes], bool] = _not_looked_at
+    """Does `decode` surely find alerts in it? Asked where posts are many; raises as `decode` does."""
     truncated: Callable[[bytes], int] = _none_left_out
     """How many alerts the sender says that it left out; it is asked of what `decode` has read."""
     handshake: Callable[[bytes], Confirmation | None] = _no_handshake
@@ -49,8 +55,14 @@ SOURCES: Mapping[str, Source] = {
     source.name: source
     for source in (
         Source(vigilops.NAME, vigilops.TITLE, vigilops.alerts),
-        Source(alertmanager.NAME, alertmanager.TITLE, alertmanager.decode, alertmanager.truncated),
-        Source(grafana.NAME, grafana.TITLE, grafana.decode, grafana.truncated),
+        Source(
+            alertmanager.NAME,
+            alertmanager.TITLE,
+            alertmanager.decode,
+            alertmanager.plain,
+            alertmanager.truncated,
+        ),
+        Source(grafana.NAME, grafana.TITLE, grafana.decode, truncated=grafana.truncated),
         Source(nightingale.NAME, nightingale.TITLE, nightingale.decode),
         Source(zabbix.NAME, zabbix.TITLE, zabbix.decode),
         Source(aliyun.NAME, aliyun.TITLE, aliyun.decode),

@@ -52,6 +52,12 @@ def decode(body: bytes, now: datetime) -> tuple[Alert, ...]:
     return reading.each(entries, reading.typed(_Alert, _alert, WRONG), WRONG, now)
 
 
+def plain(body: bytes) -> bool:
+    """Is it a webhook with alerts that `decode` reads the fast way? False is no verdict."""
+    webhook = reading.quick(_WEBHOOK, body, WRONG)
+    return webhook is not None and bool(webhook.alerts)
+
+
 def truncated(body: bytes) -> int:
     """Return how many alerts Alertmanager left out (`max_alerts`): their end is not seen either."""
     return max(0, reading.read(_COUNT, body, WRONG).truncated)

@@ -28,6 +28,7 @@ from adapters.card import (
     Input,
     Item,
     Mark,
+    Mention,
     Progress,
     Style,
     Table,
@@ -390,7 +391,9 @@ class _Page:
                     drawn.blocks.append((block, _box("vb-block w-full")))
             elif drawn.blocks[at][0] == block:
                 continue
-            elif _same_inputs(drawn.blocks[at][0], block):
+            elif _same_inputs(drawn.blocks[at][0], block) or _same_looks(
+                drawn.blocks[at][0], block
+            ):
                 drawn.blocks[at] = (block, drawn.blocks[at][1])
                 continue
             else:
@@ -404,6 +407,8 @@ class _Page:
         match block:
             case Text(text, style):
                 ui.label(text).classes(f"vb-text {style.value}")
+            case Mention():
+                _draw_mention(block)
             case Fields():
                 _draw_fields(block)
             case Table():
@@ -414,31 +419,34 @@ class _Page:
                 _draw_checklist(block, drawn.turned)
             case Buttons(buttons):
                 with _box("vb-buttons"):
-                    for button in buttons:
-                        self._draw_button(drawn.post, button)
+                    for place, button in enumerate(buttons):
+                        self._draw_button(drawn, at, place, button)
             case Form():
                 self._draw_form(drawn, at, block)
 
-    def _draw_button(self, post: Post, button: Button) -> None:
-        client = context.client
+    def _draw_button(self, drawn: _Drawn, at: int, place: int, button: Button) -> None:
+        client, post = context.client, drawn.post
 
         async def press() -> None:
+            # As it stands when it is pressed, not as it may stand once the question is answered.
+            block = drawn.blocks[at][0]
+            action = block.buttons[place].action if isinstance(block, Buttons) else button.action
             with client:  # an edit may take this button away while its question is open
                 if button.confirm and not await _sure(button):
                     return
                 try:
-                    await self._web.press(self._me, post.chat, post.id, button.action)
+                    await self._web.press(self._me, post.chat, post.id, action)
                 except UsageError as problem:
                     _warn(problem)
 
         if not button.url:
             ui.button(button.label, on_click=press).props(_look(button.style))
             return
-        drawn = ui.button(button.label, icon="open_in_new").props(_look(button.style))
+        link = ui.button(button.label, icon="open_in_new").props(_look(button.style))
         if _is_web(button.url):
-            drawn._props.update(href=button.url, target="_blank", rel="noopener noreferrer")  # noqa: SLF001 -- `props()` parses text, a URL may hold quotes
+            link._props.update(href=button.url, target="_blank", rel="noopener noreferrer")  # noqa: SLF001 -- `props()` parses text, a URL may hold quotes
         else:
-            drawn.disable()
+            link.disable()
 
     def _draw_form(self, drawn: _Drawn, at: int, form: Form) -> None:
         files: list[File] = []
@@ -486,6 +494,15 @@ def _same_inputs(before: Block, after: Block) -> bool:
     if not isinstance(before, Form) or not isinstance(after, Form):
         return False
     return replace(before, action=after.action) == after
+
+
+def _same_looks(before: Block, after: Block) -> bool:
+    """Tell whether only the actions of buttons changed (their version): then they stay, because a
+    press on one that is taken away in that instant would be lost."""
+    if not isinstance(before, Buttons) or not isinstance(after, Buttons):
+        return False
+    looks = [[replace(button, action="") for button in block.buttons] for block in (before, after)]
+    return looks[0] == looks[1]
 
 
 def _draw_fields(fields: Fields) -> None:
@@ -561,6 +578,12 @@ def _draw_table(table: Table) -> None:
     ).classes("w-full")
 
 
+def _draw_mention(mention: Mention) -> None:
+    with _box("vb-people"):
+        for person in mention.people:
+            ui.label(Mention((person,)).text).classes("vb-mention")
+
+
 def _draw_progress(progress: Progress) -> None:
     share = min(1.0, max(0.0, progress.done / progress.total)) if progress.total else 0.0
     with _box("vb-progress"):
@@ -599,6 +622,8 @@ def _draw_input(i: Input, clearers: list[Callable[[], None]]) -> Callable[[], st
             _dress(line.props("outlined dense"), i)
             if i.entry is Entry.NUMBER:
                 line.props("inputmode=decimal")
+            if i.entry is Entry.DATE:
+                line.props("type=date stack-label")
             return lambda: str(line.value or "").strip()
 
 

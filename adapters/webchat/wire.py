@@ -14,7 +14,9 @@ from adapters.card import (
     Entry,
     Form,
     dumps,
+    is_date,
     loads,
+    no_date,
 )
 from adapters.port import UsageError
 from adapters.words import Chat, Click, Event, File, Message, Person, Submission
@@ -153,6 +155,8 @@ def fill(form: Form, values: dict[str, str], files: tuple[File, ...]) -> dict[st
                 bad.append(f"请填写：{i.label}")
         elif i.entry is Entry.NUMBER and not _is_number(value):
             bad.append(f"请填写数字：{i.label}")
+        elif i.entry is Entry.DATE and not is_date(value):
+            bad.append(no_date(i))
         elif i.entry in {Entry.CHOICE, Entry.CHOICES} and not _is_offered(
             i.entry, value, i.options
         ):

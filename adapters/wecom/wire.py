@@ -16,7 +16,21 @@ from typing import Any
 
 import msgspec
 
-from adapters.card import Block, Button, Buttons, Card, Entry, Form, Input, Style, Text, plain, say
+from adapters.card import (
+    Block,
+    Button,
+    Buttons,
+    Card,
+    Entry,
+    Form,
+    Input,
+    Style,
+    Text,
+    is_date,
+    no_date,
+    plain,
+    say,
+)
 from adapters.port import Fault, OutsideError, Permanent, Transient, UsageError
 from adapters.words import Chat, Click, Event, File, Message, Person, Submission
 
@@ -371,6 +385,8 @@ def _wrong(each: Input, value: str) -> str:
     match each.entry:
         case Entry.NUMBER if not re.fullmatch(r"[+-]?\d+(\.\d+)?", value.strip()):
             return f"请填写数字：{each.label}"
+        case Entry.DATE if not is_date(value):
+            return no_date(each)
         case Entry.CHOICE if value not in offered:
             return f"请从列出的选项中选择：{each.label}"
         case Entry.CHOICES if not set(value.split(",")) <= offered:

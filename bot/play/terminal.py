@@ -218,7 +218,7 @@ def _question(one: Input) -> str:
     hints = (
         "必填" if one.required else "",
         offered,
-        one.hint,
+        one.told,
         "多行，空行结束" if one.entry is Entry.TEXT else "",
         "文件路径" if one.entry is Entry.FILE else "",
         f"回车为 {one.value}" if one.value and one.entry is not Entry.SECRET else "",

@@ -24,7 +24,7 @@ MOST = 25_000_000
 """Bytes of everything that is posted."""
 GONE, TOO_LARGE, REFUSED = 410, 413, 409
 GONE_WORDS = "这个链接已经用过或已过期：请在群里重新按一次按钮"
-TYPES = {Entry.NUMBER: "number", Entry.SECRET: "password", Entry.FILE: "file"}
+TYPES = {Entry.NUMBER: "number", Entry.DATE: "date", Entry.SECRET: "password", Entry.FILE: "file"}
 
 
 @runtime_checkable

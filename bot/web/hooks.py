@@ -181,11 +181,7 @@ class Hook:
 
     async def _accept(self, customer: int, source: Source, body: bytes) -> bytes:
         now = self._kit.clock.now()
-        if len(body) > LONG:
-            alerts = await asyncio.to_thread(source.decode, body, now)
-        else:
-            alerts = source.decode(body, now)
-        if alerts:
+        if await _read(source, body, now):
             if self._intake is None:
                 raise Overloaded("there is no intake")
             await self._intake.accept(customer, source.name, body, now)
@@ -198,6 +194,13 @@ class Hook:
         if not await heartbeats.beat(self._kit, self._intake, Secret(token)):
             raise Refused(UNKNOWN)
         return KEPT
+
+
+async def _read(source: Source, body: bytes, now: datetime) -> bool:
+    """Are there alerts in it? What they are is for the fold, which reads them again."""
+    if len(body) > LONG:
+        return bool(await asyncio.to_thread(source.decode, body, now))
+    return source.plain(body) or bool(source.decode(body, now))
 
 
 async def _schema(request: Request) -> Response:
@@ -226,7 +229,7 @@ async def _keep(kit: Kit, customer: int, source: str, notice: vigilops.Notice) -
     async with kit.store.unit() as unit:
         new = await unit.hooks.accept(alert)
         if new and heard:
-            await watch.hear(customer, heard, kit.house.zone, unit)
+            await watch.hear(customer, heard, kit.house, unit)
     return new
 
 

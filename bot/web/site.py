@@ -196,7 +196,12 @@ def listening(host: str, port: int) -> socket.socket:
 async def serving(app: FastAPI, taken: socket.socket) -> AsyncIterator[None]:
     """Serve until left. Signals are left alone: whoever runs us decides what they mean."""
     config = uvicorn.Config(
-        app, lifespan="on", log_config=None, log_level="critical", timeout_graceful_shutdown=1
+        app,
+        lifespan="on",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        timeout_graceful_shutdown=1,
     )
     config.load()
     server = uvicorn.Server(config)

@@ -62,7 +62,7 @@ class Found(StrEnum):
 
 
 class Say(StrEnum):
-    """What the customer's group is told."""
+    """What the customer's group is to hear of."""
 
     NOTHING = "nothing"
     RECOVERED = "recovered"
@@ -191,7 +191,7 @@ def _fires(held: HeldAlert, others: tuple[Firing, ...], heard: Heard) -> HeldAle
 def _ends(held: HeldAlert) -> tuple[HeldAlert, Say]:
     if held.firing:
         return replace(held, due=_due(held)), Say.NOTHING
-    after = replace(held, due=None, announced_at=None, analyse=False)
+    after = replace(held, due=None, announced_at=None)
     return after, Say.RECOVERED if held.announced_at else Say.NOTHING
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from adapters.card import Card, Fields, Style, Text, Tone, dumps, say
+from adapters.card import Card, Fields, Mention, Style, Text, Tone, dumps, say
 from adapters.port import ChatPlatform
 from adapters.words import Chat
 from runbooks.alerting import reach, rota, rungs
@@ -204,7 +204,13 @@ async def _entry(
     if rung.way is Way.MENTION:
         operations = await unit.outbox.living(OPERATIONS)
         chat = customer.chat or (operations.chat if operations else None)
-        return replace(entry, chat=chat) if chat else "客户还没有绑定群"
+        if chat is None:
+            return "客户还没有绑定群"
+        person = await reach.person_of(callee, unit) if callee else None
+        if callee and person:
+            named = Mention((replace(person, name=person.name or callee.name),))
+            card = replace(card, blocks=(named, *card.blocks))
+        return replace(entry, chat=chat, card=dumps(card))
     if rung.way is Way.WEBHOOK:
         return replace(entry, chat=Chat(Way.WEBHOOK, f"customer:{customer.id}:notify:webhook"))
     if callee is None:

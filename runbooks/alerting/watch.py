@@ -1,4 +1,4 @@
-"""From what a monitor says to the card in the customer's group, by way of rows.
+"""From what a monitor says to the incidents of its customer, by way of rows.
 
 VigilOps' webhooks are hints and its list of alerts is the truth (`facts/vigilops.md`): what is due
 is looked up there before it is told, and the list is read every minute, so that a lost webhook is
@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import datetime
-from zoneinfo import ZoneInfo
+from datetime import datetime, tzinfo
 
-from adapters.card import Card, dumps
 from adapters.port import InDoubt, MonitorAlert, Permanent, Transient
-from runbooks import reach
+from adapters.sources.reading import severity_of
+from adapters.sources.vigilops import NAME
+from adapters.words import Alert
 from runbooks import walk as walking
-from runbooks.alerting import cards
+from runbooks.alerting import pipeline
 from runbooks.alerting.hold import (
     SETTLE,
+    UNVERIFIED,
     Found,
     Heard,
     Kind,
@@ -28,23 +28,18 @@ from runbooks.alerting.hold import (
     fingerprint,
     fold,
     judge,
+    reading,
+    since,
     title_of,
     told_elsewhere,
 )
+from runbooks.alerting.pipeline import Post
 from runbooks.case import Onboarding
-from runbooks.kit import Kit
+from runbooks.kit import House, Kit
 from runbooks.onboarding import ONBOARDING
 from runbooks.steps.alerts import SOURCE
 from runbooks.steps.monitor import signed_in
-from storage.records import (
-    Delivery,
-    DeliveryState,
-    HeldAlert,
-    Lane,
-    Run,
-    RunStatus,
-    Tier,
-)
+from storage.records import Customer, HeldAlert, Run, RunStatus
 from storage.store import Unit
 
 CONFIRM = 5.0
@@ -56,36 +51,76 @@ LOOK = 30.0
 AT_ONCE = 20
 """Monitors that are read at the same time."""
 
-ASKED = 20.0
-"""Seconds that the model has."""
-
-SYSTEM = (
-    "你是运维值班助手。根据一条监控告警，用不超过 100 字说明：可能的原因、先查什么。"
-    "只根据给出的内容，不要编造数据。"
-)
+LOST = "由轮询发现：Webhook 没有到达机器人"
 
 
-async def hear(customer: int, heard: Heard, zone: ZoneInfo, unit: Unit) -> None:
-    """Keep what is said of an alert, in the caller's transaction; of its end the group is told."""
+async def hear(customer: int, heard: Heard, house: House, unit: Unit) -> None:
+    """Keep what is said of an alert, in the caller's transaction; its end ends it in its incident."""
     if told_elsewhere(heard.title):
         return
-    await _hear(await unit.held.get(customer, *fingerprint(heard.title)), heard, zone, unit)
+    await _hear(await unit.held.get(customer, *fingerprint(heard.title)), heard, house, unit)
 
 
-async def _hear(before: HeldAlert, heard: Heard, zone: ZoneInfo, unit: Unit) -> None:
+async def _hear(before: HeldAlert, heard: Heard, house: House, unit: Unit) -> None:
     after, say = fold(before, heard)
     if after != before:
         await unit.held.save(after)
-    if say is Say.RECOVERED:
-        card = cards.recovered(before, heard.at, zone)
-        await _tell(before, "recovered", card, heard.at, unit)
+    customer = await unit.customers.get(before.customer) if say is Say.RECOVERED else None
+    if customer:
+        over = alert_of(before, "", house.zone, ended=heard.at)
+        await _fold(customer, (over,), heard.at, house, unit)
+
+
+def alert_of(
+    held: HeldAlert, console: str, zone: tzinfo, *, ended: datetime | None = None
+) -> Alert:
+    """Return what has lasted, or has ended, as every source says it; `console` is the monitor's
+    address, or empty.
+
+    It has no title: a card's line then shows the text, which says more than the rule and the host.
+    """
+    severity = severity_of(held.severity)
+    rule = title_of(held.rule)
+    return Alert(
+        f"{held.rule}|{held.host}",
+        ended is None,
+        severity,
+        rule,
+        held.host,
+        text=_text(held, zone),
+        labels={"rule": rule, "host": held.host, "severity": str(severity)},
+        starts_at=since(held),
+        ends_at=ended,
+        url=console,
+    )
+
+
+def _text(held: HeldAlert, zone: tzinfo) -> str:
+    """Return the figures, since when, and what is to be known of how it was found: short, because
+    cards cut it. A message without figures comes last."""
+    figure, threshold = reading(held.message)
+    begun = since(held)
+    parts = (
+        f"当前值：{figure} 阈值：{threshold}" if figure else "",
+        f"始于 {begun.astimezone(zone):%H:%M}" if begun else "",
+        UNVERIFIED if held.note == UNVERIFIED else "",
+        LOST if held.found == Found.POLL else "",
+        "" if figure else held.message,
+    )
+    return " ".join(part for part in parts if part)
+
+
+async def _fold(
+    customer: Customer, alerts: tuple[Alert, ...], at: datetime, house: House, unit: Unit
+) -> None:
+    await pipeline.fold(customer, (Post(NAME, at, alerts),), at, house, unit)
 
 
 # -- what has lasted ----------------------------------------------------------------------------
 
 
 async def announce(kit: Kit) -> int:
-    """Tell each group what has lasted, once the monitor has confirmed it; return how many cards."""
+    """Make incidents of what has lasted, once the monitor has confirmed it; return of how many."""
     async with kit.store.view() as unit:
         waiting = await unit.held.due(kit.clock.now())
     # No customer waits for another's monitor.
@@ -98,23 +133,24 @@ async def _announce(number: int, kit: Kit) -> int:
         case = await _case(number, unit)
     listed = await _listed(case, kit, CONFIRM) if case else None
     shown = None if listed is None else frozenset(_episode(row) for row in listed)
-    now, told = kit.clock.now(), 0
+    console = (case.console or case.url) if case else ""
+    now, lasted = kit.clock.now(), []
     async with kit.store.unit() as unit:
         customer = await unit.customers.get(number)
+        if customer is None:
+            return 0
         # Read again: another replica may have told since, or it has ended.
         for held in await unit.held.due(now):
-            if held.customer != number or customer is None:
+            if held.customer != number:
                 continue
             after, say = judge(held, shown, now)
-            wanted = say and customer.tier is Tier.PRO and kit.model is not None
-            after = replace(after, analyse=wanted)
             if after != held:
                 await unit.held.save(after)
             if say:
-                console = (case.console or case.url) if case else ""
-                card = cards.firing(after, console, kit.house.zone)
-                told += await _tell(after, "firing", card, now, unit)
-    return told
+                lasted.append(alert_of(after, console, kit.house.zone))
+        if lasted:
+            await _fold(customer, tuple(lasted), now, kit.house, unit)
+    return len(lasted)
 
 
 # -- what the monitor's list shows --------------------------------------------------------------
@@ -136,7 +172,7 @@ async def poll(kit: Kit) -> None:
 
 
 async def _poll(number: int, case: Onboarding, kit: Kit) -> None:
-    asked, zone = kit.clock.now(), kit.house.zone
+    asked, house = kit.clock.now(), kit.house
     listed = await _listed(case, kit, LOOK)
     if listed is None:
         return
@@ -148,9 +184,9 @@ async def _poll(number: int, case: Onboarding, kit: Kit) -> None:
         return
     async with kit.store.unit() as unit:
         for episode, row in shown.items():
-            await hear(number, _seen(episode, row, asked), zone, unit)
+            await hear(number, _seen(episode, row, asked), house, unit)
         for one in await unit.held.firing(number):
-            await _end_unshown(one, frozenset(shown), asked, zone, unit)
+            await _end_unshown(one, frozenset(shown), asked, house, unit)
 
 
 def _seen(episode: str, row: MonitorAlert, now: datetime) -> Heard:
@@ -160,14 +196,14 @@ def _seen(episode: str, row: MonitorAlert, now: datetime) -> Heard:
 
 
 async def _end_unshown(
-    held: HeldAlert, shown: frozenset[str], asked: datetime, zone: ZoneInfo, unit: Unit
+    held: HeldAlert, shown: frozenset[str], asked: datetime, house: House, unit: Unit
 ) -> None:
     """End what the list did not show, unless it may be too young to be on it."""
     for each in held.firing:
         if each.episode not in shown and asked - each.seen_at >= SETTLE:
             gone = Heard(Kind.GONE, each.episode, each.fired_at, asked, held.title)
             now = await unit.held.get(held.customer, held.rule, held.host)
-            await _hear(now, gone, zone, unit)
+            await _hear(now, gone, house, unit)
 
 
 async def _listed(case: Onboarding, kit: Kit, within: float) -> Sequence[MonitorAlert] | None:
@@ -203,51 +239,3 @@ def _told(runs: Sequence[Run]) -> Onboarding | None:
     """Return the newest case whose monitor has our channel: before that its rules are not ours."""
     cases = (walking.load(ONBOARDING, run) for run in runs)
     return next((case for case in cases if case.channel), None)
-
-
-# -- what the model says ------------------------------------------------------------------------
-
-
-async def analyse(kit: Kit) -> int:
-    """Ask the model about what was told, and tell its answer; return how many answers.
-
-    After the alert and apart from it: a model that fails or is slow costs the group nothing.
-    """
-    if kit.model is None:
-        return 0
-    async with kit.store.view() as unit:
-        waiting = await unit.held.to_analyse()
-    return sum([await _analyse(held, kit) for held in waiting])
-
-
-async def _analyse(held: HeldAlert, kit: Kit) -> bool:
-    assert kit.model is not None
-    # Neither the customer's name nor the host's: they are nobody else's business.
-    question = f"规则：{title_of(held.rule)}\n级别：{held.severity}\n内容：{held.message}"
-    try:
-        answer = await kit.model.ask(SYSTEM, question, timeout=ASKED)
-    except (Transient, Permanent):
-        answer = None
-    async with kit.store.unit() as unit:
-        now = await unit.held.get(held.customer, held.rule, held.host)
-        # It may have ended since, and begun anew.
-        if not now.analyse or now.announced_at != held.announced_at:
-            return False
-        await unit.held.save(replace(now, analyse=False))
-        if answer is None or not answer.text.strip():
-            return False
-        card = cards.analysis(now, answer)
-        return await _tell(now, "analysis", card, kit.clock.now(), unit, Lane.NORMAL)
-
-
-async def _tell(
-    held: HeldAlert, what: str, card: Card, now: datetime, unit: Unit, lane: Lane = Lane.ALARM
-) -> bool:
-    customer = await unit.customers.get(held.customer)
-    if customer is None or customer.chat is None or held.announced_at is None:
-        return False
-    # When it was announced makes the key new for each time, and the same for all that is said of it.
-    at = held.announced_at.isoformat()
-    key = f"alert:{held.customer}:{held.rule}:{held.host}:{at}:{what}"
-    said = Delivery(0, key, customer.chat, lane, DeliveryState.WAITING, now, card=dumps(card))
-    return await reach.tell(said, await reach.reach(held.customer, unit), unit)

@@ -11,7 +11,7 @@ from adapters.card import Block, Card, Fields, Style, Table, Text, Tone, dumps, 
 from adapters.port import UsageError
 from adapters.words import Person, Severity
 from runbooks.alerting import pipeline
-from runbooks.alerting.cards import NAMES
+from runbooks.alerting.incident_cards import NAMES
 from runbooks.alerting.maintenance import HOW, Plan, Times, following, rhythm, times
 from runbooks.alerting.matchers import spoken
 from runbooks.alerting.silences import clock, who

@@ -27,6 +27,7 @@ from adapters.card import (
     Input,
     Item,
     Mark,
+    Mention,
     Progress,
     Style,
     Table,
@@ -195,6 +196,7 @@ BLOCKS: tuple[Block, ...] = (
     Text("<b>一</b>\n*二*", Style.STRONG),
     Fields((("域名", "ops.example.com"),)),
     Table(("主机", "状态"), (("web-1", "在线"), ("web-2", "离线"))),
+    Mention((Person("elsewhere", "x", "李工"),)),
     Progress(1, 3, "台"),
     Checklist((Item(Mark.DONE, "签约", level=0), Item(Mark.FAILED, "部署", "端口占用"))),
     Buttons((Button("收到", "ack:1|v=2", Style.PRIMARY, confirm="确定？"), Button("看", url="/x"))),
@@ -402,6 +404,22 @@ async def test_a_form_is_checked_by_what_was_drawn(world: World) -> None:
             assert word in str(refused.value)
         await world.say(li, chat, "后来", ())
         assert isinstance(await first(platform), Message)
+
+
+async def test_a_date_comes_back_as_a_day_of_the_calendar(world: World) -> None:
+    """Chosen or left as drawn it is 2026-11-25 everywhere; what is no day is named and not sent."""
+    li = world.person("Li")
+    due = Input("due", "交付日", Entry.DATE, value="2026-11-25", required=True)
+    form = Form("plan:7", (due, Input("next", "复查日", Entry.DATE)))
+    async with opened(world) as platform:
+        chat = await group(world, platform, "客户甲", [li], "1")
+        receipt = await platform.send(chat, Card("计划", blocks=(form,)), key="2")
+        with pytest.raises(UsageError, match="复查日"):
+            await world.submit(li, receipt, "plan:7", {"next": "2026-02-30"}, File("a", b""))
+        await world.submit(li, receipt, "plan:7", {"next": "2026-12-01"}, File("a", b""))
+        event = await first(platform)
+        assert isinstance(event, Submission)
+        assert dict(event.values) == {"due": "2026-11-25", "next": "2026-12-01"}
 
 
 async def test_a_message_arrives_whole(world: World) -> None:

@@ -292,6 +292,24 @@ async def test_an_edit_is_seen_in_place(site: Site) -> None:
         await expect(page.get_by_role("button", name="收到")).to_have_count(0)
 
 
+async def test_a_button_that_looks_the_same_stays_and_does_what_is_new(site: Site) -> None:
+    """Drawn anew, it would take the press with it that is made in that instant."""
+    chat = await site.web.open_chat("按钮", [LI], key="stays")
+    buttons = Buttons((Button("收到", "ack:1"),))
+    receipt = await site.web.send(chat, Card("告警", Tone.BAD, (Text("一"), buttons)), key="stays")
+    async with site.page(LI, chat) as page:
+        button = page.get_by_role("button", name="收到", exact=True)
+        drawn = await button.element_handle()
+        assert drawn
+        buttons = Buttons((Button("收到", "ack:2"),))
+        await site.web.edit(receipt, Card("告警", Tone.BAD, (Text("二"), buttons)))
+        await expect(page.locator(".vb-text", has_text="二")).to_be_visible()
+        await drawn.click()
+        event = await heard(site.web)
+        assert isinstance(event, Click)
+        assert event.action == "ack:2"
+
+
 async def test_a_quiet_phase_is_folded_and_stays_as_its_reader_turned_it(site: Site) -> None:
     """What is done takes one line; opened by a click it stays open when the card is edited."""
     chat = await site.web.open_chat("折叠", [LI], key="fold")

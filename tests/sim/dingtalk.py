@@ -345,7 +345,12 @@ class DingTalkSim:
         kind, _, identity = space.partition(".")
         if kind == "IM_GROUP":
             chat, posts = self._group(identity).chat, self._group(identity).posts
-            robot = body["imGroupOpenDeliverModel"]["robotCode"]
+            model = only(body["imGroupOpenDeliverModel"], {"robotCode", "atUserIds", "recipients"})
+            robot = model["robotCode"]
+            for user, name in model.get("atUserIds", {}).items():
+                self._person(user)
+                if not isinstance(name, str):
+                    raise bad("atUserIds maps a userId to a name")
         else:
             self._person(identity)
             chat = Chat(wire.PLATFORM, f"{wire.DIRECT}{identity}")

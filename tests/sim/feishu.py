@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import socket
 from base64 import b64decode, b64encode
 from collections import Counter, deque
@@ -32,11 +33,13 @@ from adapters.card import (
     Entry,
     Form,
     Input,
+    Mention,
     Table,
     Text,
+    is_date,
 )
 from adapters.port import Clock, UsageError
-from adapters.words import File
+from adapters.words import File, Person
 
 Json = dict[str, Any]
 
@@ -92,6 +95,7 @@ KNOWN: Mapping[str, set[str]] = {
         "max_length",
         "show_icon",
     },
+    "date_picker": {*_LOOK, *_NAMED, "value", "initial_date"},
     "select_static": {*_LOOK, *_NAMED, "options", "initial_option", "initial_index"},
     "multi_select_static": {*_LOOK, *_NAMED, "options", "selected_values"},
 }
@@ -864,12 +868,16 @@ def _fill(form: Json, entered: Mapping[str, str]) -> Json:
         value = left.pop(one["name"].split("_", 1)[1], None)
         if value is None:
             value = one.get("default_value") or one.get("initial_option") or ""
+            value = value or one.get("initial_date", "")
         if one.get("required") and not value.strip():
             bad.append(f"请填写：{label}")
         offered = {option["value"] for option in one.get("options", ())}
         chosen = [part for part in value.split(",") if part] if offered else []
         if offered and not set(chosen) <= offered:
             bad.append(f"没有这个选项：{label}")
+        if one["tag"] == "date_picker" and value:
+            bad += [] if is_date(value) else [f"没有这一天：{label}"]
+            value = f"{value} +0800"
         filled[one["name"]] = chosen if one["tag"].startswith("multi") else value
     bad += [f"表单里没有“{name}”这一项" for name in left]
     if bad:
@@ -882,7 +890,14 @@ def _fill(form: Json, entered: Mapping[str, str]) -> Json:
 
 def wrong_in(card: Json) -> str:
     """Return what Feishu would not take in a card JSON 2.0, "" when it is good."""
-    looks = (_wrong_parts, _wrong_components, _wrong_tables, _wrong_forms, _wrong_buttons)
+    looks = (
+        _wrong_parts,
+        _wrong_components,
+        _wrong_mentions,
+        _wrong_tables,
+        _wrong_forms,
+        _wrong_buttons,
+    )
     return next((wrong for look in looks if (wrong := look(card))), "")
 
 
@@ -910,6 +925,18 @@ def _wrong_components(card: Json) -> str:
         if one["tag"] in {"form", "table"} and one not in card["body"]["elements"]:
             return f"{one['tag']} only at the root"
     return ""
+
+
+def _wrong_mentions(card: Json) -> str:
+    for one in _all(card, "markdown"):
+        said = re.sub(r"^```.*?^```$", "", one["content"], flags=re.DOTALL | re.MULTILINE)
+        if "<at" in AT.sub("", said):
+            return f"a mention of nobody: {said}"
+    return ""
+
+
+AT = re.compile(r"<at id=(ou_\w+)></at>")
+"""A mention in the Markdown component (card JSON 2.0, rich text)."""
 
 
 def _tags(value: Any) -> list[str]:
@@ -975,11 +1002,13 @@ def read(card: Json) -> Card:
     return Card(card["header"]["title"]["content"], blocks=tuple(blocks))
 
 
-def _block(one: Json) -> Text | Table | Buttons | Form:
+def _block(one: Json) -> Text | Mention | Table | Buttons | Form:
     match one["tag"]:
         case "div":
             return Text(one["text"]["content"])
         case "markdown":
+            if ids := AT.findall(one["content"]):
+                return Mention(tuple(Person("feishu", user) for user in ids))
             return Text(one["content"].removeprefix("```\n").removesuffix("\n```"))
         case "table":
             titles = tuple(column["display_name"] for column in one["columns"])
@@ -1015,7 +1044,15 @@ def _read_form(form: Json) -> Form:
                 one["name"].split("_", 1)[1],
                 one.get("label", {}).get("content", label),
                 options=tuple((o["value"], o["text"]["content"]) for o in one.get("options", ())),
-                value=one.get("default_value") or one.get("initial_option") or "",
+                entry=Entry.DATE if one["tag"] == "date_picker" else Entry.LINE,
+                value=next(
+                    (
+                        one[k]
+                        for k in ("default_value", "initial_option", "initial_date")
+                        if one.get(k)
+                    ),
+                    "",
+                ),
                 required=one["required"],
             )
         )

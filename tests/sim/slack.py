@@ -16,7 +16,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Self
 from uuid import uuid4
 
@@ -374,6 +374,8 @@ class SlackSim:
                     if chosen is None:
                         raise ValueError(value)
                 return {"type": kind, "selected_option": chosen}
+            case "datepicker":
+                return {"type": kind, "selected_date": _picked(element, value)}
             case "multi_static_select":
                 many = element.get("initial_options", [])
                 if value is not None:
@@ -725,3 +727,9 @@ METHODS: dict[str, Callable[[SlackSim, Json], Json]] = {
     "conversations.open": SlackSim._conversations_open,
     "users.conversations": SlackSim._users_conversations,
 }
+
+
+def _picked(element: Json, value: str | None) -> str | None:
+    """Return the day that a datepicker holds; Slack's client lets nothing else be entered."""
+    day = element.get("initial_date") if value is None else value
+    return date.fromisoformat(day).isoformat() if day else None

@@ -4,6 +4,7 @@ has them. Whatever is not named here is refused."""
 from __future__ import annotations
 
 import json
+from datetime import date
 from typing import Any
 
 Json = dict[str, Any]
@@ -24,6 +25,7 @@ _ELEMENTS = {
         "type", "action_id", "initial_value", "multiline", "min_length", "max_length", "placeholder",
     },
     "number_input": {"type", "action_id", "is_decimal_allowed", "initial_value"},
+    "datepicker": {"type", "action_id", "initial_date", "placeholder"},
     "static_select": {"type", "action_id", "options", "initial_option", "placeholder"},
     "multi_static_select": {"type", "action_id", "options", "initial_options", "placeholder"},
     "file_input": {"type", "action_id", "filetypes", "max_files"},
@@ -109,8 +111,18 @@ def _check_rich(block: Json) -> None:
             raise No("invalid_blocks")
         _sized(part["elements"], 1_000)
         for element in part["elements"]:
-            if set(element) - {"type", "text", "style"} or not element["text"]:
+            if element["type"] == "user":
+                _check_user(element, part)
+            elif set(element) - {"type", "text", "style"} or not element["text"]:
                 raise No("invalid_blocks")
+
+
+def _check_user(element: Json, part: Json) -> None:
+    # Nobody is mentioned in preformatted text; of elements there it takes texts and links.
+    if set(element) - {"type", "user_id", "style"} or part["type"] != "rich_text_section":
+        raise No("invalid_blocks")
+    if not element["user_id"].startswith(("U", "W")):
+        raise No("invalid_blocks")
 
 
 def _check_input(block: Json) -> None:
@@ -138,9 +150,16 @@ def _check_element(element: Json) -> None:
         _check_button(element)
     if "options" in element:
         _check_options(element)
+    if kind == "datepicker" and "initial_date" in element:
+        _check_date(element["initial_date"])
     if len(str(element.get("initial_value", ""))) > 3_000:
         raise No("invalid_blocks")
     if not 1 <= element.get("max_files", 1) <= 10:
+        raise No("invalid_blocks")
+
+
+def _check_date(text: str) -> None:
+    if date.fromisoformat(text).isoformat() != text:
         raise No("invalid_blocks")
 
 

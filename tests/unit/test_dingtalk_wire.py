@@ -22,6 +22,7 @@ from adapters.card import (
     Input,
     Item,
     Mark,
+    Mention,
     Progress,
     Style,
     Table,
@@ -43,6 +44,7 @@ RICH = Card(
     Tone.WORKING,
     (
         Text("<b>一</b>\n*二*", Style.STRONG),
+        Mention((Person("dingtalk", "li", "李工"), Person("web", "w", "*王工*"))),
         Fields((("域名", "ops.example.com"),)),
         Table(("主机", "状态"), (("web|1", "在线"),)),
         Progress(1, 3, "台"),
@@ -80,6 +82,32 @@ def test_a_card_fills_the_template() -> None:
 def test_a_card_is_read_as_it_was_meant() -> None:
     """What the template shows is the neutral card, whatever signs are in its texts."""
     assert sim.shown(wire.draw(RICH, CHAT)) == plain(RICH)
+
+
+def test_a_group_card_notifies_whoever_it_names() -> None:
+    """By userId, as the SDK's own model has it; nobody of elsewhere, and nobody twice in a talk of
+    their own."""
+    people = (Person("dingtalk", "li", "李工"), Person("dingtalk", "$:outside"), Person("web", "w"))
+    at = wire.called(Card("升级", blocks=(Mention(people),)))
+    assert at == {"li": "李工"}
+    params = wire.draw(RICH, CHAT)
+    body = wire.create_card("t", CHAT, params, at, template="T", robot="R")
+    assert body["imGroupOpenDeliverModel"] == {"robotCode": "R", "atUserIds": {"li": "李工"}}
+    talk = wire.create_card("t", wire.direct(people[0]), params, at, template="T", robot="R")
+    assert "atUserIds" not in json.dumps(talk)
+
+
+def test_a_date_is_typed_in_the_format_that_is_said() -> None:
+    due = Input("due", "交付日", Entry.DATE)
+    form = Form("go", (due,))
+    _, text = wire.markdown(Card("卡", blocks=(form,)), 1)
+    assert "交付日：（格式 2026-11-25）" in text
+    assert "格式 2026-11-25" in wire.draw(Card("卡", blocks=(form,)), CHAT)["form1_1"]
+    typed = wire.entered(form, ["交付日:2026-02-28(格式 2026-11-25)"])
+    assert wire.fill(form, typed, files=False) == {"due": "2026-02-28"}
+    for wrong in ("2026-02-30", "20260228", "2026-2-8", "明天"):
+        with pytest.raises(UsageError, match="格式 2026-11-25：交付日"):
+            wire.fill(form, {"due": wrong}, files=False)
 
 
 def test_a_card_without_a_template_is_markdown() -> None:

@@ -28,6 +28,7 @@ from adapters.card import (
     Input,
     Item,
     Mark,
+    Mention,
     Progress,
     Style,
     Table,
@@ -54,6 +55,8 @@ RICH = Card(
         Text("<b>一</b>\n*二*", Style.STRONG),
         Text("小字", Style.QUIET),
         Text("df -h\n```\nrm", Style.CODE),
+        Mention((Person("feishu", "ou_li", "ou_li"), Person("feishu", "ou_an", "ou_an"))),
+        Mention((Person("feishu", "all"), Person("web", "ou_wang", "王工"))),
         Fields((("域名", "ops.example.com"), ("套餐", "专业版"))),
         Table(("主机", "状态"), (("web-1", "在线"), ("web-2", "离线"))),
         Progress(1, 3, "台"),
@@ -71,6 +74,7 @@ RICH = Card(
                 Input("company", "公司", required=True, hint="全称"),
                 Input("note", "备注", Entry.TEXT, value="无"),
                 Input("count", "台数", Entry.NUMBER, value="3"),
+                Input("due", "交付日", Entry.DATE, value="2026-11-25"),
                 Input(
                     "tier", "套餐", Entry.CHOICE, (("basic", "基础版"), ("pro", "专业版")), "pro"
                 ),
@@ -98,6 +102,27 @@ def test_every_kind_of_block_is_drawn() -> None:
     assert "never" not in json.dumps(drawn)
 
 
+def test_a_date_comes_without_its_offset_and_is_a_day() -> None:
+    """The picker sends "2026-11-25 +0800"; a client that sends no day is answered in a toast."""
+    form = Form("go", (Input("due", "交付日", Entry.DATE), Input("note", "备注")))
+    button = draw.draw(Card("", blocks=(form,)))["body"]["elements"][0]["elements"][-1]
+    value = button["behaviors"][0]["value"]
+    picked = wire.values(value, {"f0_due": "2026-11-25 +0800", "f0_note": "a b"})
+    assert picked == {"due": "2026-11-25", "note": "a b"}
+    assert wire.complaint(value, picked) == ""
+    assert wire.complaint(value, {"due": ""}) == ""
+    assert "格式 2026-11-25：交付日" in wire.complaint(value, {"due": "2026-02-30"})
+
+
+def test_feishu_takes_no_mention_of_nobody() -> None:
+    """The stand-in refuses an `<at>` without an open_id, but for one in a fence, which is code."""
+    at = "<at id=all></at>"
+    bad = draw.draw(RICH)
+    bad["body"]["elements"].append({"tag": "markdown", "content": at})
+    assert "a mention of nobody" in wrong_in(bad)
+    assert wrong_in(draw.draw(Card("码", blocks=(Text(at, Style.CODE),)))) == ""
+
+
 def test_a_drawn_card_says_what_the_neutral_one_says() -> None:
     """What a person reads is what `plain` gives, but for the fence that is guarded."""
     seen = plain(read(draw.draw(RICH)))
@@ -119,6 +144,12 @@ INPUTS = st.builds(
 BLOCKS = st.one_of(
     st.builds(Text, WORDS, st.sampled_from([Style.PLAIN, Style.STRONG, Style.CODE])),
     st.builds(Fields, st.lists(st.tuples(WORDS, WORDS), max_size=3).map(tuple)),
+    st.builds(
+        Mention,
+        st.lists(
+            st.builds(Person, st.sampled_from(["feishu", "web"]), WORDS, WORDS), max_size=3
+        ).map(tuple),
+    ),
     st.just(Table(("一", "二"), (("", "<at id=all></at>"),))),
     st.builds(Progress, st.integers(0, 5), st.integers(0, 5), WORDS),
     st.builds(

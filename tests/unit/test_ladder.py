@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from adapters.card import Card, loads, plain
+from adapters.card import Card, Mention, loads, plain
 from adapters.documents import OfficeDocuments
 from adapters.ssh import SshServers
 from adapters.vigilops import VigilOpsMonitors
@@ -228,6 +228,24 @@ async def test_what_cannot_be_called_is_said_and_the_climb_goes_on(ward: Ward) -
     first = plain(loads((await ward.entry("ladder:7:1:0:0:0:nobody")).card))
     assert "王工 没有对应任何平台的人员" in first
     assert "@王工" in plain(loads((await ward.entry("ladder:7:1:0:0:3")).card))
+
+
+async def test_whoever_is_called_in_the_group_is_really_mentioned(ward: Ward) -> None:
+    """The name is the roster's where the platform gave none; a call of theirs alone needs no @."""
+    policy = Policy((Level(1, 0, (Way.MENTION, Way.RING)),), 0, 0)
+    async with ward.kit.store.unit() as unit:
+        callees = (Callee("王工", person=Person("web", "u-wang")),)
+        layer = Layer("主值班", ("王工",), date(2026, 11, 23))
+        await unit.oncall.save(Roster(ward.customer.id, "Asia/Shanghai", callees, (layer,)))
+        await unit.escalations.set_policy(ward.customer.id, policy)
+    await ward.begin()
+    await ward.at(1)
+    assert await ward.climb() == 2
+    in_group, alone = [loads((await ward.entry(f"ladder:7:1:0:0:{n}")).card) for n in range(2)]
+    named = Mention((Person("web", "u-wang"),))
+    assert in_group.blocks[0] == named
+    assert "@王工" in plain(in_group).split("\n")
+    assert not [block for block in alone.blocks if isinstance(block, Mention)]
 
 
 async def test_in_a_gap_the_first_of_the_roster_is_called_and_the_gap_named(ward: Ward) -> None:

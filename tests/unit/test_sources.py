@@ -121,6 +121,28 @@ def test_any_bytes_are_alerts_or_a_usage_error(name: str, body: bytes) -> None:
     tried(ALL[name], body)
 
 
+@given(st.data())
+def test_what_is_plain_has_alerts(data: st.DataObject) -> None:
+    """The short look that a post is taken in by promises no more than the decoder keeps."""
+    sample = data.draw(st.sampled_from([p for p in SAMPLES if source_of(p).name == "alertmanager"]))
+    tree = json.loads(sample.read_bytes())
+    for _ in range(data.draw(st.integers(0, 2))):
+        tree = altered(tree, data.draw(st.sampled_from(leaves(tree))), data.draw(TREES))
+    body, source = json.dumps(tree).encode(), ALL["alertmanager"]
+    try:
+        plain = source.plain(body)
+    except UsageError:
+        plain = False
+    if plain:
+        assert source.decode(body, NOW)
+
+
+def test_an_everyday_post_is_plain_and_an_empty_one_is_not() -> None:
+    source = ALL["alertmanager"]
+    assert source.plain(b'{"alerts":[{"status":"firing","labels":{"alertname":"A"}}]}')
+    assert not source.plain(b'{"alerts":[]}')
+
+
 @pytest.mark.parametrize("name", NAMES)
 @given(tree=TREES)
 def test_any_json_is_alerts_or_a_usage_error(name: str, tree: object) -> None:

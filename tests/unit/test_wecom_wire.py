@@ -23,6 +23,7 @@ from adapters.card import (
     Input,
     Item,
     Mark,
+    Mention,
     Progress,
     Style,
     Table,
@@ -47,6 +48,7 @@ CARD = Card(
     Tone.WORKING,
     (
         Progress(1, 3, "步"),
+        Mention((Person("wecom", "li", "李工"), Person("web", "w", "<@all>"))),
         Fields((("域名", "ops.example.com"),)),
         Checklist((Item(Mark.DONE, "签约", level=0), Item(Mark.FAILED, "部署", "端口占用"))),
         Table(("主机", "状态"), (("web-1", "在线"),)),
