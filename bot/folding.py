@@ -54,6 +54,10 @@ class Posts(Protocol):
         """Return the posts that were accepted after this one, the oldest first."""
         ...
 
+    def go_on_after(self, id: int) -> None:  # noqa: A002 - the intake's word
+        """Give no post a number up to this one."""
+        ...
+
     async def trim(self, id: int) -> None:  # noqa: A002 - the intake's word
         """Throw away the posts up to this one."""
         ...
@@ -119,6 +123,8 @@ class Folding:
         async with self._kit.store.view() as unit:
             self._folded = await unit.incidents.cursors()
         self._read = self._trimmed = self._folded.get(ALL, 0)
+        # A log that was lost would count from 1 again, and what it holds would be taken for folded.
+        self._posts.go_on_after(max(self._folded.values(), default=0))
 
     async def round(self) -> int:
         """Fold one slice of each customer who has any; return how many posts were folded."""

@@ -83,6 +83,7 @@ class Intake:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._waiting = 0
         self._writing = False
+        self._least = 0
         self.news = asyncio.Event()
         """Set after each commit; who waits for news clears it before he looks."""
         self._loop: asyncio.AbstractEventLoop
@@ -135,6 +136,10 @@ class Intake:
     async def after(self, id: int, limit: int) -> Sequence[Accepted]:  # noqa: A002 - the log's word
         """Return the posts that were accepted after this one, the oldest first."""
         return await self._loop.run_in_executor(self._reader, self._after, id, limit)
+
+    def go_on_after(self, id: int) -> None:  # noqa: A002 - the log's word
+        """Give no id up to this one: it was folded, even where the log itself has been lost."""
+        self._least = max(self._least, id)
 
     async def trim(self, id: int) -> None:  # noqa: A002 - the log's word
         """Throw away the posts up to this one; the newest stays, because ids go on from it."""
@@ -194,7 +199,7 @@ class Intake:
         with self._adding.begin() as connection:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
             newest = connection.scalar(sa.select(sa.func.max(alerts_accepted.c.id)))
-            first = (newest or 0) + 1
+            first = max(newest or 0, self._least) + 1
             named = [
                 dict(zip(_NAMES, (number, *row), strict=True))
                 for number, row in enumerate(rows, first)
@@ -209,7 +214,7 @@ class Intake:
             cursor = pooled.cursor()
             cursor.execute("BEGIN IMMEDIATE")
             ((newest,),) = cursor.execute(_NEWEST)
-            first = (newest or 0) + 1
+            first = max(newest or 0, self._least) + 1
             cursor.executemany(
                 _ADD_TO_FILE,
                 [

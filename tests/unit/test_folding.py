@@ -7,12 +7,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, cast
 
 from adapters.sources import SOURCES
 from adapters.words import Chat
 from bot.folding import ALL, SLICE, Folding
 from runbooks.kit import Kit
+from storage.intake import Intake
 from storage.records import Accepted, Customer, Incident
 from storage.store import Store
 
@@ -31,6 +33,9 @@ class Shelf:
 
     async def after(self, id: int, limit: int) -> Sequence[Accepted]:  # noqa: A002
         return [post for post in self.posts if post.id > id][:limit]
+
+    def go_on_after(self, id: int) -> None:  # noqa: A002
+        assert id <= len(self.posts), "this list is never lost"
 
     async def trim(self, id: int) -> None:  # noqa: A002
         self.trimmed = id
@@ -205,3 +210,20 @@ async def test_what_cannot_be_read_stops_nothing(store: Store, clock: Any) -> No
     assert len(await incidents(store, customer)) == 1
     async with store.view() as unit:
         assert (await unit.incidents.cursors())[ALL] == 4
+
+
+async def test_a_log_that_was_lost_is_gone_on_with(
+    store: Store, clock: Any, tmp_path: Path
+) -> None:
+    """Counted from 1 again, what comes next would be taken for folded, and never told."""
+    kit = kit_of(store, clock)
+    customer = await customer_of(store, clock, "a")
+    for log, host in (("one", "web-1"), ("two", "web-2")):
+        async with Intake(f"sqlite+aiosqlite:///{tmp_path / log}") as intake:
+            folding = Folding(kit, intake, SOURCES)
+            await folding.resume()
+            posted = body((host, host, "critical"))
+            await intake.accept(customer, "alertmanager", posted, clock.now())
+            while await folding.round():
+                pass
+    assert {each.title for each in await incidents(store, customer)} == {"web-1", "web-2"}
