@@ -14,7 +14,6 @@ import getpass
 import io
 import os
 import random
-import socket
 import subprocess
 import tarfile
 import time
@@ -29,8 +28,8 @@ from typing import Any, cast
 import asyncssh
 
 from adapters.port import Login, Shell
-from adapters.ssh import SshServers, make_key
-from adapters.words import Chat, Person, Role, Secret
+from adapters.ssh import SshServers
+from adapters.words import Chat, Person, Role
 from bench.table import median, show
 from bot.app import SystemClock
 from runbooks import walk as walking
@@ -39,10 +38,10 @@ from runbooks.kit import Errand, Kit
 from storage.records import Customer, Run, RunStatus
 from storage.store import Store
 from storage.vault import Seal
+from tests.sim.openssh import serving
 
 AT_ONCE = 50
 INFO = "uname -a && free -h && df -h"
-SSHD = "/usr/sbin/sshd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,52 +51,20 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """The sshd and how to log in to it."""
+    """The sshd, how to log in to it, and a folder for what a peer wants in files."""
 
     folder: Path
-    port: int
-    key: Secret
-    host_key: str
-
-    @property
-    def login(self) -> Login:
-        user = getpass.getuser()
-        return Login("127.0.0.1", self.port, user, key=self.key, pinned=self.host_key)
+    login: Login
 
 
 @contextmanager
 def sshd(folder: Path) -> Iterator[Ground]:
-    """Run one OpenSSH server, for this user and one fresh key."""
-    Path("/run/sshd").mkdir(exist_ok=True)
-    own, _ = make_key()
-    host = asyncssh.generate_private_key("ssh-ed25519")
-    public = asyncssh.import_private_key(own.reveal()).export_public_key().decode()
-    files = {
-        "host": host.export_private_key().decode(),
-        "key": own.reveal(),
-        "authorized": public,
-    }
-    for name, text in files.items():
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o600)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    options = [
-        *("ListenAddress=127.0.0.1", f"Port={port}", f"HostKey={folder / 'host'}"),
-        *("PidFile=none", f"AuthorizedKeysFile={folder / 'authorized'}", "StrictModes=no"),
-        *("UsePAM=no", "MaxStartups=2000", "LogLevel=QUIET", "UseDNS=no", "PrintMotd=no"),
-        # Else root's own .bashrc is what is measured.
-        f"SetEnv=HOME={folder}",
-        *("PermitRootLogin=prohibit-password", "Subsystem=sftp internal-sftp"),
-    ]
-    flags = [flag for option in options for flag in ("-o", option)]
-    server = subprocess.Popen([SSHD, "-D", "-f", "/dev/null", *flags])
-    try:
-        line = host.export_public_key().decode().strip()
-        yield Ground(folder, port, own, line)
-    finally:
-        server.terminate()
-        server.wait()
+    """Run one OpenSSH server; ansible's ssh reads the key from a file."""
+    with serving(folder) as server:
+        key = folder / "key"
+        key.touch(mode=0o600)
+        key.write_text(server.login.key.reveal())
+        yield Ground(folder, server.login)
 
 
 Job = Callable[[Shell, int], Awaitable[str]]
@@ -151,15 +118,15 @@ async def ours(ground: Ground, count: int, job: Job, folder: Path, *, deed: bool
 async def bare(ground: Ground, count: int, command: Callable[[int], str], stdin: bytes) -> float:
     """The peer: what anybody would write over asyncssh, with the same 50 at once."""
     gate = asyncio.Semaphore(AT_ONCE)
-    key = asyncssh.import_private_key(ground.key.reveal())
-    known = asyncssh.import_public_key(ground.host_key)
+    key = asyncssh.import_private_key(ground.login.key.reveal())
+    known = asyncssh.import_public_key(ground.login.pinned)
 
     async def one(number: int) -> None:
         async with (
             gate,
             asyncssh.connect(
                 "127.0.0.1",
-                ground.port,
+                ground.login.port,
                 username=getpass.getuser(),
                 client_keys=[key],
                 known_hosts=([known], [], []),
@@ -177,7 +144,7 @@ def ansible(venv: Path, ground: Ground, count: int, module: list[str]) -> float:
     """The other peer: 50 forks, pipelining, no facts gathered, equal log-ins."""
     inventory = ground.folder / "inventory"
     common = (
-        f"ansible_host=127.0.0.1 ansible_port={ground.port} ansible_user={getpass.getuser()} "
+        f"ansible_host=127.0.0.1 ansible_port={ground.login.port} ansible_user={ground.login.user} "
         f"ansible_ssh_private_key_file={ground.folder / 'key'} "
         "ansible_python_interpreter=/usr/bin/python3"
     )
@@ -187,7 +154,7 @@ def ansible(venv: Path, ground: Ground, count: int, module: list[str]) -> float:
         for n in range(count)
     )
     inventory.write_text("".join(rows))
-    (ground.folder / "known").write_text(f"[127.0.0.1]:{ground.port} {ground.host_key}\n")
+    (ground.folder / "known").write_text(f"[127.0.0.1]:{ground.login.port} {ground.login.pinned}\n")
     env = {
         **os.environ,
         "ANSIBLE_PIPELINING": "1",

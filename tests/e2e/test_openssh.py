@@ -2,87 +2,31 @@
 
 from __future__ import annotations
 
-import getpass
 import io
 import os
 import signal
-import socket
-import subprocess
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import asyncssh
-import psutil
 import pytest
 
-from adapters.port import Fault, InDoubt, Login, OutsideError, Permanent, Transient
+from adapters.port import Fault, InDoubt, OutsideError, Permanent, Transient
 from adapters.ssh import SshServers, make_key
 from adapters.words import Secret
 from tests import needs
-
-GREETING = b"SSH-2.0-"
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """One sshd for the user of this test, who may come with one key."""
-
-    process: subprocess.Popen[bytes]
-    login: Login
-    folder: Path
-
-    def sessions(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-
-def _start(folder: Path) -> Server:
-    sshd = needs.program("sshd", "/usr/sbin/sshd")
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)
-    own, public = make_key()
-    host = asyncssh.generate_private_key("ssh-ed25519")
-    for name, text in {
-        "host": host.export_private_key().decode(),
-        "authorized": public,
-    }.items():
-        (folder / name).write_text(text, "utf-8")
-        (folder / name).chmod(0o600)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    options = (
-        *("ListenAddress=127.0.0.1", f"Port={port}", f"HostKey={folder / 'host'}"),
-        *("PidFile=none", f"AuthorizedKeysFile={folder / 'authorized'}", "StrictModes=no"),
-        *("UsePAM=no", "LogLevel=QUIET", "UseDNS=no", "PermitRootLogin=prohibit-password"),
-        f"SetEnv=HOME={folder}",  # not the user's own files
-    )
-    flags = [flag for option in options for flag in ("-o", option)]
-    process = subprocess.Popen([sshd, "-D", "-f", "/dev/null", *flags])
-    line = " ".join(host.export_public_key().decode().split()[:2])
-    login = Login("127.0.0.1", port, getpass.getuser(), key=own, pinned=line)
-    while process.poll() is None:
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=10) as asked:
-                if asked.recv(len(GREETING)) == GREETING:
-                    break
-        except ConnectionRefusedError:
-            continue
-    return Server(process, login, folder)
+from tests.sim.openssh import USUAL, OpenSsh, serving
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    made = _start(tmp_path)
-    yield made
-    if made.process.poll() is None:
-        for session in made.sessions():
-            session.kill()
-        made.process.terminate()
-        made.process.wait()
+def server(tmp_path: Path) -> Iterator[OpenSsh]:
+    with serving(tmp_path, needs.program("sshd", USUAL)) as made:
+        yield made
 
 
-async def test_a_command_its_exit_and_its_words(server: Server) -> None:
+async def test_a_command_its_exit_and_its_words(server: OpenSsh) -> None:
     async with SshServers().shell(server.login) as shell:
         ran = await shell.run("echo 出来; echo 错误 >&2; exit 7")
         assert (ran.exit, ran.out, ran.err) == (7, "出来\n", "错误\n")
@@ -90,7 +34,7 @@ async def test_a_command_its_exit_and_its_words(server: Server) -> None:
         assert read.out == "甲\n" * 100_000
 
 
-async def test_a_bundle_is_laid_and_unpacked(server: Server, tmp_path: Path) -> None:
+async def test_a_bundle_is_laid_and_unpacked(server: OpenSsh, tmp_path: Path) -> None:
     content = os.urandom(300_000)
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
@@ -104,7 +48,7 @@ async def test_a_bundle_is_laid_and_unpacked(server: Server, tmp_path: Path) -> 
     assert (there / "agent/blob").read_bytes() == content
 
 
-async def test_the_host_key_is_learnt_once_and_a_change_stops_it(server: Server) -> None:
+async def test_the_host_key_is_learnt_once_and_a_change_stops_it(server: OpenSsh) -> None:
     first = replace(server.login, pinned="")
     async with SshServers().shell(first) as shell:
         assert " ".join(shell.host_key.split()[:2]) == server.login.pinned
@@ -116,7 +60,7 @@ async def test_the_host_key_is_learnt_once_and_a_change_stops_it(server: Server)
     assert refused.value.fault is Fault.HOST_KEY
 
 
-async def test_a_key_that_it_does_not_know_is_named(server: Server) -> None:
+async def test_a_key_that_it_does_not_know_is_named(server: OpenSsh) -> None:
     key, _ = make_key()
     with pytest.raises(Permanent) as refused:
         async with SshServers().shell(replace(server.login, key=key)) as shell:
@@ -125,20 +69,20 @@ async def test_a_key_that_it_does_not_know_is_named(server: Server) -> None:
     assert key.reveal() not in str(refused.value)
 
 
-async def test_it_goes_through_a_bastion(server: Server) -> None:
+async def test_it_goes_through_a_bastion(server: OpenSsh) -> None:
     through = replace(server.login, via=server.login)
     async with SshServers().shell(through) as shell:
         ran = await shell.run("echo $SSH_CONNECTION")
     assert ran.out.split()[0] == "127.0.0.1"
 
 
-async def test_a_session_that_dies_in_the_middle_is_in_doubt(server: Server) -> None:
+async def test_a_session_that_dies_in_the_middle_is_in_doubt(server: OpenSsh) -> None:
     async with SshServers().shell(server.login) as shell:
         with pytest.raises(InDoubt):
             await shell.run(f"kill -{signal.SIGKILL.value} $PPID; cat", stdin=b"")
 
 
-async def test_a_server_that_has_gone_is_tried_again(server: Server) -> None:
+async def test_a_server_that_has_gone_is_tried_again(server: OpenSsh) -> None:
     server.process.terminate()
     server.process.wait()
     with pytest.raises(Transient):
@@ -146,7 +90,7 @@ async def test_a_server_that_has_gone_is_tried_again(server: Server) -> None:
             await shell.run("true")
 
 
-async def test_a_wrong_password_is_not_shown(server: Server) -> None:
+async def test_a_wrong_password_is_not_shown(server: OpenSsh) -> None:
     word = Secret("Geheim-1a2b3c")
     wrong = replace(server.login, key=Secret(""), password=word)
     with pytest.raises(OutsideError) as refused:
