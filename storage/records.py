@@ -311,8 +311,6 @@ class HeldAlert:
     """hook, or poll when the webhook was lost."""
     note: str = ""
     """How it was made sure of, or why nothing was said."""
-    analyse: bool = False
-    """Of no meaning any more: the model is asked about incidents."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -305,7 +305,6 @@ alerts_held = sa.Table(
     _text("severity"),
     _text("found"),
     _text("note"),
-    sa.Column("analyse", sa.Boolean, nullable=False),
 )
 
 signatures = sa.Table(

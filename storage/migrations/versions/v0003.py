@@ -26,7 +26,6 @@ def upgrade() -> None:
         sa.Column("severity", sa.Text(), server_default="", nullable=False),
         sa.Column("found", sa.Text(), server_default="", nullable=False),
         sa.Column("note", sa.Text(), server_default="", nullable=False),
-        sa.Column("analyse", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["customer"], ["customers.id"]),
         sa.PrimaryKeyConstraint("customer", "rule", "host"),
     )
