@@ -534,3 +534,15 @@ class Muted:
     last_at: datetime
     count: int = 1
     """How often it began to fire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What somebody decided for a customer, in place of what the settings say for all."""
+
+    customer: int
+    name: str
+    """What it is about; who reads it knows the form of the value."""
+    value: str
+    at: datetime
+    by: Person

@@ -14,11 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from storage import migrate
 from storage.advice import Advices
 from storage.audit import Audit
+from storage.choices import Choices
 from storage.duties import Duties
 from storage.heartbeats import Heartbeats
 from storage.held import Held
 from storage.hooks import Hooks
 from storage.incidents import Incidents
+from storage.leases import Leases
 from storage.oncall import Escalations, OnCall
 from storage.outbox import Outbox
 from storage.people import Customers, People, Ports, Servers
@@ -41,6 +43,7 @@ class Unit:
 
     advices: Advices
     audit: Audit
+    choices: Choices
     customers: Customers
     duties: Duties
     effects: Effects
@@ -49,6 +52,7 @@ class Unit:
     held: Held
     hooks: Hooks
     incidents: Incidents
+    leases: Leases
     lines: Lines
     links: Links
     maintenance: Maintenances
@@ -151,6 +155,7 @@ class Store:
         return Unit(
             Advices(connection),
             Audit(connection),
+            Choices(connection),
             Customers(connection),
             Duties(connection),
             Effects(connection),
@@ -159,6 +164,7 @@ class Store:
             Held(connection),
             Hooks(connection),
             Incidents(connection),
+            Leases(connection),
             Lines(connection),
             Links(connection),
             Maintenances(connection),

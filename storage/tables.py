@@ -558,3 +558,23 @@ muted = sa.Table(
     sa.Column("last_at", Instant, nullable=False),
     sa.Column("count", sa.Integer, nullable=False),
 )
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("until", Instant, nullable=False),
+)
+
+choices = sa.Table(
+    "choices",
+    metadata,
+    sa.Column("customer", sa.ForeignKey("customers.id"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("by_platform", sa.Text, nullable=False),
+    sa.Column("by_id", sa.Text, nullable=False),
+    _text("by_name"),
+)

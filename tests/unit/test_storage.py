@@ -16,6 +16,7 @@ from adapters.words import Chat, Person, Role, Secret
 from storage.audit import first_break
 from storage.people import ports_of
 from storage.records import (
+    Choice,
     Customer,
     Delivery,
     DeliveryState,
@@ -378,3 +379,44 @@ async def test_one_server_is_read_by_its_name_and_twins_by_their_hostname(store:
         assert await unit.servers.named(kept.id, "none") is None
         assert await unit.servers.named(kept.id + 1, "web") is None
         assert await unit.servers.sharing(kept.id, "node") == [web, twin]
+
+
+async def test_a_lease_is_one_holders_until_it_ends(store: Store) -> None:
+    """Two replicas: the first keeps it for as long as it renews it, then the other gets it."""
+    later = NOW + timedelta(seconds=90)
+    async with store.unit() as unit:
+        assert await unit.leases.take("wecom", "one", NOW, later)
+        assert not await unit.leases.take("wecom", "two", NOW, later)
+        assert await unit.leases.take("slack", "two", NOW, later)
+        renewed = later + timedelta(seconds=30)
+        assert await unit.leases.take("wecom", "one", NOW + timedelta(seconds=30), renewed)
+        assert not await unit.leases.take("wecom", "two", later, renewed)
+        assert await unit.leases.take("wecom", "two", renewed, renewed + timedelta(seconds=90))
+        assert not await unit.leases.take("wecom", "one", renewed, renewed + timedelta(seconds=90))
+
+
+async def test_a_lease_that_is_given_up_is_free_at_once(store: Store) -> None:
+    """Only its holder can give it up."""
+    later = NOW + timedelta(seconds=90)
+    async with store.unit() as unit:
+        await unit.leases.take("wecom", "one", NOW, later)
+        await unit.leases.give_up("wecom", "two")
+        assert not await unit.leases.take("wecom", "two", NOW, later)
+        await unit.leases.give_up("wecom", "one")
+        assert await unit.leases.take("wecom", "two", NOW, later)
+
+
+async def test_the_last_choice_of_each_kind_counts(store: Store) -> None:
+    """And without one nobody decided: the settings do."""
+    customer = await customer_of(store)
+    yes = Choice(customer.id, "ai", "yes", NOW, LI)
+    no = replace(yes, value="no", at=NOW + timedelta(hours=1))
+    async with store.unit() as unit:
+        assert await unit.choices.get(customer.id, "ai") is None
+        await unit.choices.put(yes)
+        await unit.choices.put(no)
+        assert await unit.choices.get(customer.id, "ai") == no
+        assert await unit.choices.of("ai") == {customer.id: no}
+        assert await unit.choices.drop(customer.id, "ai")
+        assert not await unit.choices.drop(customer.id, "ai")
+        assert await unit.choices.of("ai") == {}
