@@ -47,6 +47,12 @@ class Held:
             (alerts_held.c.customer == customer) & (alerts_held.c.firing != "[]")
         )
 
+    async def dropped(self, customer: int, since: datetime) -> Sequence[HeldAlert]:
+        """Return a customer's that were not told since then, because they were over by then."""
+        return await self._where(
+            (alerts_held.c.customer == customer) & (alerts_held.c.dropped_at >= since)
+        )
+
     async def _where(self, where: sa.ColumnElement[bool]) -> list[HeldAlert]:
         order = (alerts_held.c.due, alerts_held.c.customer, alerts_held.c.rule, alerts_held.c.host)
         rows = await self._db.execute(sa.select(alerts_held).where(where).order_by(*order))

@@ -15,6 +15,9 @@ from adapters.words import Secret
 from storage.rows import to_record, to_row
 from storage.tables import alerts_seen, hooks
 
+SHUT = "vigilbot.hooks.shut"
+"""Set in a connection's notes by a transaction that shuts a way in: see `Store.shut`."""
+
 
 @dataclass(frozen=True, slots=True)
 class SeenAlert:
@@ -40,6 +43,23 @@ class SeenAlert:
     """By the source's own clock."""
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A way in as it stands. One that was exchanged goes on beside its successor for a while: until
+    that one was told to somebody nobody could use it instead."""
+
+    token_hash: str
+    source: str
+    customer: int
+    at: datetime
+    successor: str = ""
+    """Hash of the token that it was exchanged for."""
+    ends_at: datetime | None = None
+    """Shut from then on; None while nobody was told its successor, or it has none."""
+    used_at: datetime | None = None
+    """When it was first used, of one that was exchanged for another."""
+
+
 class Hooks:
     """Tokens are kept as SHA-256: they have 256 random bits, so no salt and no slow hash."""
 
@@ -48,7 +68,7 @@ class Hooks:
 
     async def add(self, customer: int, source: str, token: Secret, at: datetime) -> None:
         """Let a token in beside those that are there; the same one again changes nothing."""
-        if await self.customer_of(source, token) == customer:
+        if await self.customer_of(source, token, at) == customer:
             return
         await self._db.execute(
             sa.insert(hooks).values(
@@ -58,31 +78,103 @@ class Hooks:
 
     async def keep_only(self, customer: int, source: str, token: Secret) -> int:
         """Shut out every other token of the customer and source; return how many that were."""
-        gone = await self._db.execute(
-            sa.delete(hooks).where(
+        return await self._shut(
+            (hooks.c.customer == customer)
+            & (hooks.c.source == source)
+            & (hooks.c.token_hash != hash_of(token))
+        )
+
+    async def exchange(self, customer: int, source: str, token: Secret, at: datetime) -> None:
+        """Add a token that takes the place of all others of the customer and source, once it is
+        told; one that was never told is dropped for it."""
+        there = [each for each in await self.of(customer) if each.source == source]
+        untold = {each.successor for each in there if each.successor and each.ends_at is None}
+        if untold:
+            await self._shut(hooks.c.token_hash.in_(sorted(untold)))
+        await self.add(customer, source, token, at)
+        await self._db.execute(
+            sa.update(hooks)
+            .where(
                 (hooks.c.customer == customer)
                 & (hooks.c.source == source)
                 & (hooks.c.token_hash != hash_of(token))
+                & hooks.c.ends_at.is_(None)
             )
+            .values(successor=hash_of(token))
         )
+
+    async def told(self, token: Secret, ends_at: datetime) -> None:
+        """Let those that a token was exchanged for go on until then: somebody knows it now."""
+        await self._end(hash_of(token), ends_at)
+
+    async def used(self, address: Address, at: datetime, ends_at: datetime) -> None:
+        """Note that a token is in use: those that it was exchanged for end then at the latest."""
+        await self._db.execute(
+            sa.update(hooks).where(hooks.c.token_hash == address.token_hash).values(used_at=at)
+        )
+        await self._end(address.token_hash, ends_at)
+
+    async def _end(self, successor: str, ends_at: datetime) -> None:
+        await self._db.execute(
+            sa.update(hooks)
+            .where(
+                (hooks.c.successor == successor)
+                & (hooks.c.ends_at.is_(None) | (hooks.c.ends_at > ends_at))
+            )
+            .values(ends_at=ends_at)
+        )
+
+    async def revoke_old(self, customer: int, source: str) -> int:
+        """Shut those that were exchanged, at once; return how many that were."""
+        return await self._shut(
+            (hooks.c.customer == customer) & (hooks.c.source == source) & (hooks.c.successor != "")
+        )
+
+    async def revoke(self, customer: int, source: str) -> int:
+        """Shut all of the customer and source at once; return how many that were."""
+        return await self._shut((hooks.c.customer == customer) & (hooks.c.source == source))
+
+    async def forget(self, now: datetime) -> int:
+        """Forget those whose time is over; return how many that were."""
+        return await self._shut(hooks.c.ends_at <= now)
+
+    async def _shut(self, where: sa.ColumnElement[bool]) -> int:
+        gone = await self._db.execute(sa.delete(hooks).where(where))
+        if gone.rowcount:
+            self._db.info[SHUT] = True
         return gone.rowcount
 
-    async def customer_of(self, source: str, token: Secret) -> int | None:
-        """Return whose token it is; None when it is nobody's, or for another source."""
-        wanted = hash_of(token)
-        row = (await self._db.execute(sa.select(hooks).where(hooks.c.token_hash == wanted))).first()
-        if row is None or not hmac.compare_digest(row.token_hash, wanted) or row.source != source:
-            return None
-        return int(row.customer)
+    async def customer_of(self, source: str, token: Secret, at: datetime) -> int | None:
+        """Return whose token it is; None when it is nobody's, shut, or for another source."""
+        found = await self.find(source, token, at)
+        return found.customer if found else None
 
-    async def of(self, customer: int) -> Sequence[tuple[str, datetime]]:
-        """Return (source, since when) of each address of a customer's, the oldest first."""
+    async def find(self, source: str, token: Secret, at: datetime) -> Address | None:
+        """Return the way in that a token opens at an instant; None when it opens none."""
+        wanted = hash_of(token)
+        rows = await self._db.execute(sa.select(hooks).where(hooks.c.token_hash == wanted))
+        row = rows.mappings().first()
+        found = to_record(Address, row) if row else None
+        if found is None or not hmac.compare_digest(found.token_hash, wanted):
+            return None
+        shut = found.ends_at is not None and found.ends_at <= at
+        return None if shut or found.source != source else found
+
+    async def replaces(self, address: Address) -> bool:
+        """Is there one that this was exchanged for, and that is still open?"""
+        found = await self._db.scalar(
+            sa.select(hooks.c.token_hash).where(hooks.c.successor == address.token_hash).limit(1)
+        )
+        return found is not None
+
+    async def of(self, customer: int) -> Sequence[Address]:
+        """Return the addresses of a customer's, the oldest first."""
         rows = await self._db.execute(
-            sa.select(hooks.c.source, hooks.c.at)
+            sa.select(hooks)
             .where(hooks.c.customer == customer)
             .order_by(hooks.c.at, hooks.c.source)
         )
-        return [(row.source, row.at) for row in rows]
+        return [to_record(Address, row) for row in rows.mappings()]
 
     async def customers(self, source: str) -> Sequence[int]:
         """Return the customers that a source was ever given an address for."""

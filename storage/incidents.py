@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -20,6 +21,8 @@ MANY = 500
 """Names in one question: databases have an end to what they take."""
 
 UNRESOLVED = (str(IncidentState.OPEN), str(IncidentState.ACKED))
+_SEEN = alerts_known.c.firing & (alerts_known.c.hidden == "")
+"""What people hear of."""
 NAME = ("customer", "source", "fingerprint")
 
 
@@ -65,6 +68,16 @@ class Incidents:
             (incidents.c.customer == customer) & incidents.c.state.in_(UNRESOLVED)
         )
 
+    async def unanswered(self) -> Sequence[Incident]:
+        """Return everybody's open incidents that are not critical: about those people are called."""
+        return await self._incidents(
+            (incidents.c.state == str(IncidentState.OPEN)) & incidents.c.critical_at.is_(None)
+        )
+
+    async def acked(self) -> Sequence[Incident]:
+        """Return everybody's incidents that somebody has acknowledged and that have not ended."""
+        return await self._incidents(incidents.c.state == str(IncidentState.ACKED))
+
     async def opened_since(self, customer: int, since: datetime) -> Sequence[Incident]:
         """Return a customer's incidents that were opened since then or are open, newest first."""
         return await self._incidents(
@@ -86,6 +99,22 @@ class Incidents:
             for incident in there:
                 found.setdefault(incident.group, incident)
         return found
+
+    async def closed_early(self) -> Sequence[tuple[int, int, datetime]]:
+        """Return the incidents that somebody closed while a critical of them fires on and is seen:
+        the customer, the number, and when it was closed."""
+        on = alerts_known.c.incident == incidents.c.id
+        critical = alerts_known.c.severity == str(Severity.CRITICAL)
+        rows = await self._db.execute(
+            sa.select(incidents.c.customer, incidents.c.id, incidents.c.resolved_at)
+            .where(
+                (incidents.c.state == str(IncidentState.RESOLVED))
+                & incidents.c.resolved_by_id.is_not(None)
+                & sa.exists().where(on & critical & _SEEN)
+            )
+            .order_by(incidents.c.id)
+        )
+        return [(customer, number, at) for customer, number, at in rows]
 
     # -- alerts -----------------------------------------------------------------------------------
 
@@ -124,6 +153,13 @@ class Incidents:
         """Return the alerts of an incident, the newest change first."""
         return await self._alerts(alerts_known.c.incident == incident)
 
+    async def of_rule(
+        self, customer: int, rule: str, since: datetime, limit: int
+    ) -> Sequence[KnownAlert]:
+        """Return a rule's alerts that have fired since then, the newest first."""
+        here = (alerts_known.c.customer == customer) & (alerts_known.c.rule == rule)
+        return await self._alerts(here & (alerts_known.c.since >= since), limit)
+
     async def firing(
         self, customer: int, limit: int, severity: Severity | None = None, *, hidden: bool = False
     ) -> Sequence[KnownAlert]:
@@ -152,6 +188,19 @@ class Incidents:
             found.update({number: int(count) for number, count in rows})
         return found
 
+    async def loud(self, numbers: Sequence[int]) -> set[int]:
+        """Return which of these incidents have a critical that fires and is seen."""
+        found: set[int] = set()
+        for start in range(0, len(numbers), MANY):
+            some = alerts_known.c.incident.in_(numbers[start : start + MANY])
+            critical = alerts_known.c.severity == str(Severity.CRITICAL)
+            found.update(
+                await self._db.scalars(
+                    sa.select(alerts_known.c.incident).where(some & critical & _SEEN).distinct()
+                )
+            )
+        return found
+
     async def tallies(self, customer: int, since: datetime | None = None) -> Sequence[Tally]:
         """Count what fires and is seen by rule and severity, the most first; with `since`, all
         that has fired since then."""
@@ -174,6 +223,25 @@ class Incidents:
             .order_by(count.desc(), alerts_known.c.rule)
         )
         return [Tally(rule, Severity(s), n, hosts, at) for rule, s, n, hosts, at in rows]
+
+    async def course(
+        self, customer: int, marks: Sequence[datetime]
+    ) -> Mapping[Severity, Sequence[int]]:
+        """Count the alerts whose last episode began between each of these instants and the next,
+        by severity. One statement, and a row for each severity."""
+        since = alerts_known.c.since
+        sums = [
+            sa.func.sum(sa.case(((since >= begins) & (since < ends), 1), else_=0))
+            for begins, ends in pairwise(marks)
+        ]
+        rows = await self._db.execute(
+            sa.select(alerts_known.c.severity, *sums)
+            .where(
+                (alerts_known.c.customer == customer) & (since >= marks[0]) & (since < marks[-1])
+            )
+            .group_by(alerts_known.c.severity)
+        )
+        return {Severity(severity): [int(n) for n in counts] for severity, *counts in rows}
 
     async def top_hosts(self, customer: int, limit: int) -> Sequence[tuple[str, int]]:
         """Return the hosts on which the most alerts fire and are seen."""
@@ -198,14 +266,26 @@ class Incidents:
         )
         return [(why, Severity(severity), number) for why, severity, number in rows]
 
-    async def hiding(self) -> Sequence[int]:
-        """Return the customers some of whose firing alerts are hidden."""
-        rows = await self._db.scalars(
-            sa.select(alerts_known.c.customer)
-            .where(alerts_known.c.firing & (alerts_known.c.hidden != ""))
-            .distinct()
+    async def hidden_by_rule(self, customer: int) -> dict[tuple[str, str], int]:
+        """Count what fires and is hidden, by rule and what hides it."""
+        rows = await self._db.execute(
+            sa.select(alerts_known.c.rule, alerts_known.c.hidden, sa.func.count())
+            .where(_firing(customer) & (alerts_known.c.hidden != ""))
+            .group_by(alerts_known.c.rule, alerts_known.c.hidden)
         )
-        return list(rows)
+        return {(rule, why): number for rule, why, number in rows}
+
+    async def hiding(self) -> Sequence[tuple[int, str, datetime]]:
+        """Return the customers some of whose firing alerts are hidden, by what hides them, and
+        since when the first of them fires."""
+        rows = await self._db.execute(
+            sa.select(
+                alerts_known.c.customer, alerts_known.c.hidden, sa.func.min(alerts_known.c.since)
+            )
+            .where(alerts_known.c.firing & (alerts_known.c.hidden != ""))
+            .group_by(alerts_known.c.customer, alerts_known.c.hidden)
+        )
+        return [(customer, why, since) for customer, why, since in rows]
 
     # -- storms -----------------------------------------------------------------------------------
 

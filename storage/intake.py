@@ -23,6 +23,7 @@ from threading import Thread
 from typing import Any, Self
 
 import sqlalchemy as sa
+import structlog
 
 from storage.migrate import CONNECT_TIMEOUT
 from storage.records import Accepted
@@ -33,6 +34,8 @@ ROOM = 64 * 2**20
 
 LOCK = 0x76696761
 """Name of the lock in PostgreSQL that whoever adds holds: ids are seen in the order they rise in."""
+
+log = structlog.get_logger()
 
 SWITCH = 0.0005
 """Seconds: the writing thread wants the interpreter back after each statement, and with the 5 ms
@@ -186,12 +189,14 @@ class Intake:
     def _write(self) -> None:
         while job := self._jobs.get():
             try:
-                result = job.work()
+                result, why = job.work(), None
             except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
-                why = Overloaded(type(error).__name__)
-                self._loop.call_soon_threadsafe(_settle, job.done, None, why)
-            else:
-                self._loop.call_soon_threadsafe(_settle, job.done, result, None)
+                result, why = None, Overloaded(type(error).__name__)
+            except Exception as error:
+                # Whatever it is: without this thread nobody who posts would ever be answered.
+                log.exception("posts not kept")
+                result, why = None, Overloaded(type(error).__name__)
+            self._loop.call_soon_threadsafe(_settle, job.done, result, why)
 
     def _add(self, rows: list[Row]) -> int:
         if self._adding.dialect.name == "sqlite":

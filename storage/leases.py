@@ -31,6 +31,11 @@ class Leases:
         await self._db.execute(sa.insert(leases).values(name=name, holder=holder, until=until))
         return True
 
+    async def holder(self, name: str, now: datetime) -> str:
+        """Return who holds it; empty when nobody does."""
+        held = (leases.c.name == name) & (leases.c.until > now)
+        return str(await self._db.scalar(sa.select(leases.c.holder).where(held)) or "")
+
     async def give_up(self, name: str, holder: str) -> None:
         """Let another have it at once; nothing happens when it is another's already."""
         await self._db.execute(

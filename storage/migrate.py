@@ -48,7 +48,8 @@ def prepare(connection: sa.Connection) -> None:
     if _number(connection):
         upgrade_on(connection)
         return
-    metadata.create_all(connection)
+    there = bool(sa.inspect(connection).get_table_names())
+    metadata.create_all(connection, checkfirst=there)
     MigrationContext.configure(connection).stamp(ScriptDirectory(str(FOLDER)), "head")
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.words import Person
-from storage.records import DeliveryState
+from storage.records import AGAIN, DeliveryState, Incident, Lane
 from storage.roster import (
     Escalation,
     HandedOver,
@@ -26,6 +27,7 @@ from storage.rows import to_record, to_row
 from storage.tables import (
     escalations,
     handed_over,
+    incidents,
     outbox,
     overrides,
     policies,
@@ -34,7 +36,11 @@ from storage.tables import (
     watches,
 )
 
+T = TypeVar("T")
+
 _RUNG = ("incident", "round", "lap", "level", "place")
+_MANY = 500
+"""Values in one question: SQLite takes no more than so many thousand."""
 
 
 class OnCall:
@@ -133,6 +139,10 @@ class Escalations:
             .values(to_row(climb))
         )
 
+    async def any(self) -> bool:
+        """Has anything ever climbed?"""
+        return await self._db.scalar(sa.select(escalations.c.incident).limit(1)) is not None
+
     async def last(self, incident: int) -> Escalation | None:
         """Return an incident's newest climb."""
         found = await self._climbs(escalations.c.incident == incident)
@@ -155,6 +165,19 @@ class Escalations:
         running = escalations.c.stopped_at.is_(None) | (escalations.c.stopped_at > since)
         return await self._climbs((escalations.c.began_at < until) & running)
 
+    async def without(self, since: datetime, until: datetime) -> Sequence[Incident]:
+        """Return the incidents with a critical that was accepted between the two for which nothing
+        has climbed from then on, the oldest first."""
+        at = incidents.c.critical_at
+        running = escalations.c.stopped_at.is_(None) | (escalations.c.stopped_at >= at)
+        climbed = sa.exists().where((escalations.c.incident == incidents.c.id) & running)
+        rows = await self._db.execute(
+            sa.select(incidents)
+            .where((at >= since) & (at < until) & ~climbed)
+            .order_by(incidents.c.id)
+        )
+        return [to_record(Incident, row) for row in rows.mappings()]
+
     async def put(self, new: Sequence[Rung]) -> None:
         if new:
             await self._db.execute(sa.insert(rungs), [to_row(rung) for rung in new])
@@ -165,11 +188,68 @@ class Escalations:
         where = sa.and_(*(rungs.c[part] == row.pop(part) for part in _RUNG))
         await self._db.execute(sa.update(rungs).where(where).values(row))
 
-    async def due(self, now: datetime, limit: int = 200) -> Sequence[Rung]:
-        """Return what is to be rung, the longest due first."""
-        return await self._rungs(
-            (rungs.c.state == str(RungState.DUE)) & (rungs.c.due <= now), limit
-        )
+    async def mark_all(self, changed: Sequence[Rung]) -> None:
+        """Keep what became of many."""
+        if not changed:
+            return
+        where = sa.and_(*(rungs.c[part] == sa.bindparam(f"the_{part}") for part in _RUNG))
+        rows = [to_row(rung) for rung in changed]
+        named = [{f"the_{part}": row.pop(part) for part in _RUNG} | row for row in rows]
+        values: dict[str, Any] = {name: sa.bindparam(name) for name in rows[0]}
+        await self._db.execute(sa.update(rungs).where(where).values(values), named)
+
+    async def due(self, until: datetime) -> Sequence[Rung]:
+        """Return what is to be rung until then, the longest due first."""
+        return await self._rungs((rungs.c.state == str(RungState.DUE)) & (rungs.c.due <= until))
+
+    async def done(self, since: datetime) -> Sequence[Rung]:
+        """Return what was rung of that which was due then or later."""
+        return await self._rungs((rungs.c.state == str(RungState.DONE)) & (rungs.c.due >= since))
+
+    async def refused(self, since: datetime) -> Sequence[tuple[Rung, str]]:
+        """Return what was rung since then and has failed for good on its way; with the reason."""
+        failed = (outbox.c.state == str(DeliveryState.FAILED)) & (outbox.c.at >= since)
+        return await self._told(failed, RungState.DONE, RungState.HELD)
+
+    async def queued(self, before: datetime) -> Sequence[tuple[Rung, str]]:
+        """Return what was rung before then and has yet to go out, with the reason; what was noted
+        as HELD is not in it."""
+        waits = (outbox.c.state == str(DeliveryState.WAITING)) & (outbox.c.at <= before)
+        return await self._told(waits & (outbox.c.lane == str(Lane.ALARM)), RungState.DONE)
+
+    async def _told(
+        self, entries: sa.ColumnElement[bool], *states: RungState
+    ) -> Sequence[tuple[Rung, str]]:
+        """Return the rungs of these states that these entries of the outbox tell; with the reason."""
+        said = entries & (outbox.c.living == "")
+        rows = await self._db.execute(sa.select(outbox.c.key, outbox.c.reason).where(said))
+        # What was in doubt is told by a copy of its entry: what becomes of that is the outcome.
+        why = {row.key.removesuffix(AGAIN): row.reason for row in rows}
+        found: list[Rung] = []
+        # In two questions: as one, all that was lately rung would be looked through each time.
+        for part in _parts(sorted(why)):
+            of_state = rungs.c.state.in_([str(state) for state in states])
+            found += await self._rungs(rungs.c.told.in_(part) & of_state)
+        return [(rung, why[rung.told]) for rung in found]
+
+    async def left(self, incidents: Sequence[int]) -> set[tuple[int, int]]:
+        """Return the (incident, round) of the climbs that still owe a call, of these incidents."""
+        found: set[tuple[int, int]] = set()
+        for part in _parts(incidents):
+            rows = await self._db.execute(
+                sa.select(rungs.c.incident, rungs.c.round)
+                .where(rungs.c.incident.in_(part) & (rungs.c.state == str(RungState.DUE)))
+                .distinct()
+            )
+            found |= {(row.incident, row.round) for row in rows}
+        return found
+
+    async def of_incidents(self, incidents: Sequence[int]) -> Sequence[Escalation]:
+        """Return all climbs of some incidents."""
+        found: list[Escalation] = []
+        for part in _parts(incidents):
+            found += await self._climbs(escalations.c.incident.in_(part))
+        return found
 
     async def rungs(self, incident: int, number: int) -> Sequence[Rung]:
         """Return all rungs of one climb in the order of their deadlines."""
@@ -204,7 +284,12 @@ class Escalations:
         rows = await self._db.execute(sa.select(escalations).where(where).order_by(*order))
         return [to_record(Escalation, row) for row in rows.mappings()]
 
-    async def _rungs(self, where: sa.ColumnElement[bool], limit: int | None = None) -> list[Rung]:
+    async def _rungs(self, where: sa.ColumnElement[bool]) -> list[Rung]:
         order = (rungs.c.due, *(rungs.c[part] for part in _RUNG))
-        rows = await self._db.execute(sa.select(rungs).where(where).order_by(*order).limit(limit))
+        rows = await self._db.execute(sa.select(rungs).where(where).order_by(*order))
         return [to_record(Rung, row) for row in rows.mappings()]
+
+
+def _parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), _MANY):
+        yield values[start : start + _MANY]

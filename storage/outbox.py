@@ -9,10 +9,14 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.words import Chat
+from adapters.words import Chat, Receipt
 from storage.records import Delivery, DeliveryState, Lane, LivingCard
 from storage.rows import to_record, to_row
 from storage.tables import living_cards, outbox
+
+LET_PASS = 5
+"""Tries after which an alarm that cannot be said lets the others of its chat pass: one that the
+platform never takes must not keep all later ones."""
 
 
 class Outbox:
@@ -114,6 +118,16 @@ class Outbox:
         found = row.mappings().first()
         return to_record(LivingCard, found) if found else None
 
+    async def shown_as(self, receipt: Receipt) -> str:
+        """Return the key of the living card that a message shows; empty when it shows none."""
+        place = (living_cards.c.chat_platform, living_cards.c.chat_id, living_cards.c.receipt)
+        found = await self._db.scalar(
+            sa.select(living_cards.c.key).where(
+                sa.tuple_(*place) == (receipt.chat.platform, receipt.chat.id, receipt.id)
+            )
+        )
+        return found or ""
+
     async def drawn(self, key: str, version: int, receipt: str) -> None:
         """Note which version the chat now shows, and what to edit next time."""
         card = await self.living(key)
@@ -124,13 +138,21 @@ class Outbox:
         """Return, for each chat that has something due, its next entry.
 
         Alarms go before the rest, the rest in the order in which it was written; an entry that
-        backs off holds back its own lane only, one whose time has yet to come holds back none.
+        backs off holds back its own lane only, and an alarm not even that after `LET_PASS` tries;
+        one whose time has yet to come holds back none.
         """
+        passed = (outbox.c.lane == str(Lane.ALARM)) & (outbox.c.tries >= LET_PASS)
         waiting = (outbox.c.state == str(DeliveryState.WAITING)) & (
             outbox.c.due.is_(None) | (outbox.c.due <= now) | (outbox.c.tries > 0)
         )
-        # What is said once goes before a card that is drawn again and again.
-        order = (outbox.c.due.desc().nulls_last(), outbox.c.living != "", outbox.c.id)
+        order = (
+            # After the others, and of these the one whose turn comes first.
+            sa.case((passed, outbox.c.due)).asc().nulls_first(),
+            # What is said once goes before a card that is drawn again and again.
+            outbox.c.due.desc().nulls_last(),
+            outbox.c.living != "",
+            outbox.c.id,
+        )
         first = (
             sa.select(
                 outbox,
@@ -154,6 +176,15 @@ class Outbox:
             delivery = to_record(Delivery, row)
             heads.setdefault(delivery.chat, delivery)
         return list(heads.values())
+
+    async def next_due(self, after: datetime) -> datetime | None:
+        """Return when the next entry's time comes that has yet to come; None when there is none."""
+        found: datetime | None = await self._db.scalar(
+            sa.select(sa.func.min(outbox.c.due)).where(
+                (outbox.c.state == str(DeliveryState.WAITING)) & (outbox.c.due > after)
+            )
+        )
+        return found
 
     async def latest(self, count: int) -> Sequence[Delivery]:
         """Return the entries that were written last, the newest first."""

@@ -11,7 +11,7 @@ from alembic.util import CommandError
 
 from adapters.port import Permanent
 from storage import migrate
-from storage.tables import seen_events, vault
+from storage.tables import living_cards, seen_events, vault
 from storage.vault import Seal
 
 
@@ -48,6 +48,17 @@ def unseal(url: str, seal: Seal, name: str) -> None:
         seal.open(name, sealed)
 
 
+def shown(url: str, key: str) -> bool:
+    """Is there a living card of this key? Blocks, so call it off the loop.
+
+    Raises Permanent with what the database said.
+    """
+    found: list[bool] = []
+    if why := reason_of(lambda: found.append(_shown(url, key))):
+        raise Permanent(why)
+    return found[0]
+
+
 def reason_of(deed: Callable[[], None]) -> str:
     """Do something with a database and return why it failed, without the password; or nothing."""
     try:
@@ -57,6 +68,16 @@ def reason_of(deed: Callable[[], None]) -> str:
     except (sa.exc.SQLAlchemyError, CommandError, OSError) as error:
         return f"{type(error).__name__}：{error}"
     return ""
+
+
+def _shown(url: str, key: str) -> bool:
+    engine = migrate.plain_engine(url)
+    try:
+        with engine.connect() as connection:
+            query = sa.select(living_cards.c.key).where(living_cards.c.key == key)
+            return connection.scalar(query) is not None
+    finally:
+        engine.dispose()
 
 
 def _probe(url: str) -> Probed:

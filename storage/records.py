@@ -165,6 +165,10 @@ class Effect:
     """True when the world could not tell and a person is asked."""
 
 
+AGAIN = "~2"
+"""Ends the key of an alarm's second entry, which tells again what was in doubt."""
+
+
 class DeliveryState(StrEnum):
     """Where an entry of the outbox stands."""
 
@@ -197,6 +201,8 @@ class Delivery:
     """A Card as JSON."""
     file_name: str = ""
     file: bytes = field(default=b"", repr=False)
+    paper: str = ""
+    """Key of a file that is made when its turn comes: it may be long, and shall be of that moment."""
     living: str = ""
     """Key of the living card to draw: `run:{id}` and the like."""
     ring: Person | None = None
@@ -207,6 +213,12 @@ class Delivery:
     reason: str = ""
     receipt: str = ""
     sent_at: datetime | None = None
+
+    @property
+    def gathering(self) -> bool:
+        """May more be added to it? Not once the sender has taken it, for it may be on its way."""
+        waiting = self.state is DeliveryState.WAITING and not self.tries
+        return waiting and self.due is not None and not self.living
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +323,8 @@ class HeldAlert:
     """hook, or poll when the webhook was lost."""
     note: str = ""
     """How it was made sure of, or why nothing was said."""
+    dropped_at: datetime | None = None
+    """When the monitor showed it no more as it was to be told, so that it was not; of the last time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +373,33 @@ class Accepted:
     source: str
     at: datetime
     body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A post that could not be folded, kept as it came."""
+
+    id: int
+    post: int
+    """Its id in the log where it was accepted."""
+    customer: int
+    source: str
+    at: datetime
+    """When it was accepted."""
+    body: bytes = field(repr=False)
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A customer's monitor that cannot be asked."""
+
+    customer: int
+    since: datetime
+    """When it was first asked in vain."""
+    reason: str = ""
+    told_at: datetime | None = None
+    """When its customer's group was told; None before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -546,3 +587,20 @@ class Choice:
     value: str
     at: datetime
     by: Person
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """A group of alerts whose last post its sender cut."""
+
+    customer: int
+    source: str
+    group: str
+    """A digest of the sender's name for it."""
+    left: int
+    """Alerts that were not in the post."""
+    labels: Mapping[str, str]
+    """What all alerts of the group have."""
+    seen: frozenset[str]
+    """Fingerprints of those that were in its posts since they are cut."""
+    at: datetime

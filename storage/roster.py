@@ -101,7 +101,7 @@ class Way(StrEnum):
     RING = "ring"
     """The platform's urgent call."""
     WEBHOOK = "webhook"
-    """To the customer's own gateway for telephone and SMS."""
+    """To the house's gateway for telephone and SMS; where there is none, to the customer's own."""
     EMAIL = "mail"
 
 
@@ -142,6 +142,8 @@ class Escalation:
     stopped_at: datetime | None = None
     acked_at: datetime | None = None
     resolved_at: datetime | None = None
+    acted_at: datetime | None = None
+    """When a person first did something about it: acknowledged, hid or closed it."""
 
 
 class RungState(StrEnum):
@@ -149,10 +151,14 @@ class RungState(StrEnum):
 
     DUE = "due"
     DONE = "done"
+    HELD = "held"
+    """It was called, and what says so has yet to go out: the next way does not wait for it."""
     STOPPED = "stopped"
     """Somebody had acknowledged before it was due."""
     NOBODY = "nobody"
     """There was no way to call: the note says why."""
+    FAILED = "failed"
+    """The platform or gateway refused it for good: the note says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +180,12 @@ class Rung:
     name: str = ""
     """Who was called."""
     note: str = ""
+    told: str = ""
+    """Key of the outbox's entry that told it: its own, or that of the call which it shared."""
 
     @property
     def key(self) -> str:
-        """The key of its entry in the outbox."""
+        """Names it; the key of its entry in the outbox where it leads the call."""
         return f"ladder:{self.incident}:{self.round}:{self.lap}:{self.level}:{self.place}"
 
 

@@ -28,16 +28,16 @@ _PREFIX = {"started_by": "by"}
 def to_row(record: Any) -> dict[str, Any]:
     """Return the record as column values; an absent Chat is empty texts, an absent Person NULL."""
     row: dict[str, Any] = {}
-    for field in fields(record):
-        value = getattr(record, field.name)
-        if field.name in _PARTS:
-            kind, parts = _PARTS[field.name]
-            prefix = _PREFIX.get(field.name, field.name)
+    for name, _ in _fields(type(record)):  # type: ignore[arg-type] # every class is hashable
+        value = getattr(record, name)
+        if name in _PARTS:
+            kind, parts = _PARTS[name]
+            prefix = _PREFIX.get(name, name)
             nothing = "" if kind is Chat else None
             for part in parts:
                 row[f"{prefix}_{part}"] = nothing if value is None else getattr(value, part)
         else:
-            row[field.name] = str(value) if isinstance(value, StrEnum) else value
+            row[name] = str(value) if isinstance(value, StrEnum) else value
     return row
 
 

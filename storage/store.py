@@ -13,28 +13,43 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from storage import migrate
 from storage.advice import Advices
+from storage.aside import Aside
 from storage.audit import Audit
 from storage.choices import Choices
 from storage.duties import Duties
+from storage.heard import Heard
 from storage.heartbeats import Heartbeats
 from storage.held import Held
-from storage.hooks import Hooks
+from storage.hooks import SHUT, Hooks
 from storage.incidents import Incidents
 from storage.leases import Leases
+from storage.listing import Listing
 from storage.oncall import Escalations, OnCall
 from storage.outbox import Outbox
 from storage.people import Customers, People, Ports, Servers
+from storage.platform_rows import PlatformRows
+from storage.questions import Questions
 from storage.runs import Effects, Lines, Runs
 from storage.silences import Maintenances, Silences
 from storage.together import Together
+from storage.truncations import Truncations
 from storage.trust import Links, Signatures
+from storage.unread import Unreads
 from storage.vault import Seal, Vault
 
 T = TypeVar("T")
 
 READERS = 4
+PATIENCE = 300.0
+"""Seconds for which somebody waits for a connection: late is better than dead in a storm."""
 WRITER = 0x76696769
 """Name of the lock in PostgreSQL that the one writer holds."""
+
+
+DatabaseError = (sa.exc.SQLAlchemyError, OSError)
+"""What is raised when the database did not do what was asked, whoever is at fault."""
+DatabaseAway = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError, OSError)
+"""What is raised when it does not answer, or has no room: what was asked is not at fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +57,14 @@ class Unit:
     """One transaction: all that is done through it happens together, or not at all."""
 
     advices: Advices
+    aside: Aside
     audit: Audit
     choices: Choices
     customers: Customers
     duties: Duties
     effects: Effects
     escalations: Escalations
+    heard: Heard
     heartbeats: Heartbeats
     held: Held
     hooks: Hooks
@@ -55,15 +72,20 @@ class Unit:
     leases: Leases
     lines: Lines
     links: Links
+    listing: Listing
     maintenance: Maintenances
     oncall: OnCall
     outbox: Outbox
     people: People
+    platforms: PlatformRows
     ports: Ports
+    questions: Questions
     runs: Runs
     servers: Servers
     signatures: Signatures
     silences: Silences
+    truncations: Truncations
+    unread: Unreads
     vault: Vault
 
 
@@ -81,6 +103,8 @@ class Store:
         self._together = Together(self._begin)
         self.changed = asyncio.Event()
         """Set after each commit; who waits for news clears it before he looks."""
+        self.shut = 0
+        """Counts the commits that shut a hook's token: who remembers one asks anew after each."""
         self._writer: AsyncEngine
         self._reader: AsyncEngine
 
@@ -149,17 +173,22 @@ class Store:
                 # it commits, and none is refused in the middle (SERIALIZABLE would refuse some).
                 await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITER)))
             yield connection
+            # Of a transaction that was rolled back it may be left over: that costs one look more.
+            shut = connection.info.pop(SHUT, False)
+        self.shut += shut
         self.changed.set()
 
     def _of(self, connection: AsyncConnection) -> Unit:
         return Unit(
             Advices(connection),
+            Aside(connection),
             Audit(connection),
             Choices(connection),
             Customers(connection),
             Duties(connection),
             Effects(connection),
             Escalations(connection),
+            Heard(connection),
             Heartbeats(connection),
             Held(connection),
             Hooks(connection),
@@ -167,20 +196,27 @@ class Store:
             Leases(connection),
             Lines(connection),
             Links(connection),
+            Listing(connection),
             Maintenances(connection),
             OnCall(connection),
             Outbox(connection),
             People(connection),
+            PlatformRows(connection),
             Ports(connection),
+            Questions(connection),
             Runs(connection),
             Servers(connection),
             Signatures(connection),
             Silences(connection),
+            Truncations(connection),
+            Unreads(connection),
             Vault(connection, self._seal),
         )
 
     def _engine(self, connections: int, begin: str) -> AsyncEngine:
-        engine = create_async_engine(self._url, pool_size=connections, max_overflow=0)
+        engine = create_async_engine(
+            self._url, pool_size=connections, max_overflow=0, pool_timeout=PATIENCE
+        )
 
         def prepare(connection: Any, _: Any) -> None:
             connection.isolation_level = None  # we say BEGIN ourselves, below

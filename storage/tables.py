@@ -189,6 +189,7 @@ outbox = sa.Table(
     _text("reason"),
     _text("receipt"),
     sa.Column("sent_at", Instant),
+    _text("paper"),
     sa.Index("outbox_waiting", "state", "chat_platform", "chat_id", "id"),
 )
 
@@ -202,6 +203,7 @@ living_cards = sa.Table(
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("drawn", sa.Integer, nullable=False),
     _text("receipt"),
+    sa.Index("living_cards_receipt", "receipt"),
 )
 
 vault = sa.Table(
@@ -244,7 +246,22 @@ hooks = sa.Table(
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("customer", sa.ForeignKey("customers.id"), nullable=False),
     sa.Column("at", Instant, nullable=False),
+    _text("successor"),
+    sa.Column("ends_at", Instant),
+    sa.Column("used_at", Instant),
     sa.Index("hooks_of_customer", "customer", "source"),
+)
+
+questions = sa.Table(
+    "questions",
+    metadata,
+    _text("key", key=True),
+    sa.Column("customer", sa.ForeignKey("customers.id"), nullable=False, index=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("due", Instant, nullable=False, index=True),
+    sa.Column("tries", sa.Integer, nullable=False),
 )
 
 alerts_seen = sa.Table(
@@ -305,6 +322,15 @@ alerts_held = sa.Table(
     _text("severity"),
     _text("found"),
     _text("note"),
+    sa.Column("dropped_at", Instant),
+)
+
+heard = sa.Table(
+    "heard",
+    metadata,
+    sa.Column("customer", sa.ForeignKey("customers.id"), primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("at", Instant, nullable=False),
 )
 
 signatures = sa.Table(
@@ -474,6 +500,7 @@ escalations = sa.Table(
     sa.Column("stopped_at", Instant, index=True),
     sa.Column("acked_at", Instant),
     sa.Column("resolved_at", Instant),
+    sa.Column("acted_at", Instant),
     sa.Index("escalations_of_customer", "customer", "began_at"),
 )
 
@@ -491,7 +518,9 @@ rungs = sa.Table(
     sa.Column("at", Instant),
     _text("name"),
     _text("note"),
+    _text("told"),
     sa.Index("rungs_due", "state", "due"),
+    sa.Index("rungs_told", "told"),
 )
 
 watches = sa.Table(
@@ -567,6 +596,16 @@ leases = sa.Table(
     sa.Column("until", Instant, nullable=False),
 )
 
+platform_rows = sa.Table(
+    "platform_rows",
+    metadata,
+    sa.Column("platform", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+)
+
 choices = sa.Table(
     "choices",
     metadata,
@@ -577,4 +616,38 @@ choices = sa.Table(
     sa.Column("by_platform", sa.Text, nullable=False),
     sa.Column("by_id", sa.Text, nullable=False),
     _text("by_name"),
+)
+
+aside = sa.Table(
+    "aside",
+    metadata,
+    _id(),
+    sa.Column("post", sa.BigInteger, nullable=False),
+    # No foreign key: of a customer who is no more a post is kept as well.
+    sa.Column("customer", sa.BigInteger, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    _text("reason"),
+)
+
+unread = sa.Table(
+    "unread",
+    metadata,
+    sa.Column("customer", sa.ForeignKey("customers.id"), primary_key=True),
+    sa.Column("since", Instant, nullable=False),
+    _text("reason"),
+    sa.Column("told_at", Instant),
+)
+
+truncations = sa.Table(
+    "truncations",
+    metadata,
+    sa.Column("customer", sa.ForeignKey("customers.id"), primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("group", sa.Text, primary_key=True),
+    sa.Column("left_out", sa.BigInteger, nullable=False),
+    sa.Column("labels", sa.Text, nullable=False),
+    sa.Column("seen", sa.Text, nullable=False),
+    sa.Column("at", Instant, nullable=False),
 )
