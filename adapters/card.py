@@ -1,6 +1,7 @@
 """The neutral card: what is to be said, before any platform has drawn it.
 
-All texts are plain: a platform's `wire.py` escapes them. Limits of a platform never live here.
+All texts are plain: whoever draws a card for a platform escapes them. Limits of a platform never
+live here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from enum import StrEnum
 
 import msgspec
 
-from adapters.words import Person
+from adapters.chart import Chart, words
+from adapters.words import Person, Severity
 
 
 class Tone(StrEnum):
@@ -64,6 +66,8 @@ class Text:
 
     text: str
     style: Style = Style.PLAIN
+    full: str = ""
+    """Where it stands whole: a text that says so may be cut where a platform has no room for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,8 @@ class Table:
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    full: str = ""
+    """Where all rows stand, as 见完整清单: a table that says so may lose rows where there is no room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +206,7 @@ class Form:
     submit: str = "提交"
 
 
-Block = Text | Mention | Fields | Table | Progress | Checklist | Buttons | Form
+Block = Text | Mention | Fields | Table | Progress | Checklist | Chart | Buttons | Form
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +216,38 @@ class Card:
     title: str
     tone: Tone = Tone.NEUTRAL
     blocks: tuple[Block, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Summons:
+    """Whom a gateway for telephone and SMS is to reach, and about which incidents: kept in a card as
+    fields, so that it is read wherever a card is, and taken apart where a machine reads it."""
+
+    person: str
+    phone: str
+    incidents: tuple[int, ...]
+    """The one that was longest due leads."""
+    severity: Severity
+
+    @property
+    def fields(self) -> Fields:
+        """Return it as a block of a card."""
+        numbers = " ".join(str(number) for number in self.incidents)
+        values = (self.person, self.phone, numbers, str(self.severity))
+        return Fields(tuple(zip(_SUMMONS, values, strict=True)))
+
+
+_SUMMONS = ("呼叫", "电话", "事件编号", "级别")
+
+
+def summons_of(card: Card) -> Summons | None:
+    """Return the summons that a card has; None when it has none."""
+    for block in card.blocks:
+        if isinstance(block, Fields) and tuple(name for name, _ in block.pairs) == _SUMMONS:
+            person, phone, numbers, severity = (value for _, value in block.pairs)
+            incidents = tuple(int(number) for number in numbers.split())
+            return Summons(person, phone, incidents, Severity(severity))
+    return None
 
 
 def say(title: str, *lines: str, tone: Tone = Tone.NEUTRAL) -> Card:
@@ -225,9 +263,7 @@ def plain(card: Card) -> str:
 
 def _plain_block(block: Block) -> str:
     match block:
-        case Text(text):
-            return text
-        case Mention():
+        case Text() | Mention():
             return block.text
         case Fields(pairs):
             return "\n".join(f"{label}：{value}" for label, value in pairs)
@@ -239,6 +275,8 @@ def _plain_block(block: Block) -> str:
             return f"{bar} {done}/{total} {text}".rstrip()
         case Checklist(items):
             return "\n".join(_plain_item(item) for item in items)
+        case Chart():
+            return words(block)
         case Buttons(buttons):
             return " ".join(f"[{b.label}]({b.url or b.action})" for b in buttons)
         case Form(action, inputs, submit):
@@ -259,7 +297,7 @@ def _plain_item(item: Item) -> str:
 
 _BLOCKS: dict[str, type[Block]] = {
     kind.__name__: kind
-    for kind in (Text, Mention, Fields, Table, Progress, Checklist, Buttons, Form)
+    for kind in (Text, Mention, Fields, Table, Progress, Checklist, Chart, Buttons, Form)
 }
 
 

@@ -37,6 +37,7 @@ from adapters.card import (
     plain,
     say,
 )
+from adapters.chart import Chart
 from adapters.oneway import OneWay, readable
 from adapters.port import Capabilities, Clock, Fault, InDoubt, OutsideError, Permanent, Transient
 from adapters.words import NOTHING, Chat, File, Person, Receipt, Secret
@@ -278,7 +279,7 @@ def _block(block: Block) -> str:
             return _table((), pairs)
         case Table(columns, rows):
             return _table(columns, rows)
-        case Mention() | Progress() | Form():
+        case Mention() | Progress() | Chart() | Form():
             return _text(plain(Card("", blocks=(block,))).partition("\n")[2], Style.PLAIN)
         case Checklist(items):
             lines = [

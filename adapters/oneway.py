@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Self
 
 from adapters.card import Block, Button, Buttons, Card, Form, Style, Text
-from adapters.port import Fault, Permanent
+from adapters.port import Fault, Permanent, Redraw
 from adapters.words import Chat, Click, Event, Person, Receipt, Submission
 
 NOBODY: tuple[Event, ...] = ()
@@ -40,7 +40,9 @@ class OneWay:
         for event in NOBODY:
             yield event
 
-    async def answer(self, event: Click | Submission, text: str, *, ok: bool) -> None:
+    async def answer(
+        self, event: Click | Submission, text: str, *, ok: bool, redraw: Redraw | None = None
+    ) -> None:
         """Do nothing: there is nothing to press."""
 
     async def edit(self, receipt: Receipt, card: Card) -> Receipt:

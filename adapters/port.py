@@ -5,7 +5,7 @@ Whatever is behind a port, it raises `Transient`, `Permanent` or `InDoubt` and n
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -92,6 +92,8 @@ class Capabilities:
     """People of another company are asked into a new group by their e-mail address."""
     has_idempotency: bool = True
     """Two sends with one key make one message."""
+    without_key: str = ""
+    """What is said without such a key all the same, in Chinese; its unseen end is a doubt."""
     forms: bool = True
     files: bool = True
     hears_files: bool = True
@@ -107,6 +109,10 @@ class Capabilities:
     """Sends and edits together."""
     per_chat_per_hour: int = 0
     """The same in an hour; 0 where no such limit is known."""
+
+
+Redraw = Callable[[str], Awaitable[Card | None]]
+"""(id of a message of ours) -> the living card that it shows, as it is now; None when it shows none."""
 
 
 class ChatPlatform(Protocol):
@@ -126,8 +132,14 @@ class ChatPlatform(Protocol):
         """Yield what people do; the same delivery may come twice, the inbox knows its id."""
         ...
 
-    async def answer(self, event: Click | Submission, text: str, *, ok: bool) -> None:
-        """Tell who pressed what came of it, inside the callback budget; later it does nothing."""
+    async def answer(
+        self, event: Click | Submission, text: str, *, ok: bool, redraw: Redraw | None = None
+    ) -> None:
+        """Tell who pressed what came of it, inside the callback budget; later it does nothing.
+
+        Where the answer can carry the pressed card anew, `redraw` draws it; it is edited all the
+        same afterwards, for nobody says whether the answer arrived.
+        """
         ...
 
     async def send(self, chat: Chat, card: Card, *, key: str) -> Receipt:
@@ -160,6 +172,8 @@ class Meter:
     limit: int
     warning: str = ""
     """What a person should know, in Chinese; empty while there is enough left."""
+    saving: str = ""
+    """Why only alarms may be edited now, in Chinese; empty while there is enough left."""
 
 
 @runtime_checkable
@@ -168,6 +182,54 @@ class Metered(Protocol):
 
     @property
     def meter(self) -> Meter: ...
+
+
+@runtime_checkable
+class Exclusive(Protocol):
+    """A platform with one connection, which one of several replicas holds."""
+
+    @property
+    def speaks(self) -> bool:
+        """Is it ours? What is to be said waits, untouched, for the replica whose it is."""
+        ...
+
+
+def speaks_here(platform: ChatPlatform) -> bool:
+    """Is this the replica that speaks on a platform?"""
+    return not isinstance(platform, Exclusive) or platform.speaks
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Why and since when a platform's connection is over for good: only a person can mend it."""
+
+    at: datetime
+    reason: str
+    """In Chinese, with what to do."""
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    """A platform that may give its connection up, and does not take the process down with it."""
+
+    @property
+    def stopped(self) -> Stopped | None:
+        """None while it is connected, or tries to be."""
+        ...
+
+
+def stopped(platform: ChatPlatform) -> Stopped | None:
+    """Return why a platform has given up; None where it has not, or never does."""
+    return platform.stopped if isinstance(platform, Stoppable) else None
+
+
+@runtime_checkable
+class Relay(Protocol):
+    """A platform with a last way to be heard by our own people, where a chat cannot be written to."""
+
+    async def relay(self, text: str, *, key: str) -> Receipt:
+        """Say it there; Permanent where no such way is set up."""
+        ...
 
 
 @runtime_checkable
@@ -300,6 +362,16 @@ class MonitoredHost:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """What a host's agent reported at one instant, in per cent; None is what it did not report."""
+
+    at: datetime
+    cpu_percent: float | None
+    memory_percent: float | None
+    disk_percent: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """`GET /dashboard/summary`."""
 
@@ -401,6 +473,10 @@ class Monitor(Protocol):
 
     async def hosts(self) -> Sequence[MonitoredHost]:
         """Return every host, all pages of them."""
+        ...
+
+    async def history(self, host: int, hours: int = 1) -> Sequence[Sample]:
+        """Return what a host (by its id there) has reported in the last hours, the oldest first."""
         ...
 
     async def summary(self) -> Summary: ...

@@ -27,7 +27,7 @@ from typing import Self
 
 import httpx
 
-from adapters.card import Card, Fields, plain
+from adapters.card import Card, Fields, Summons, plain, summons_of
 from adapters.oneway import OneWay, readable
 from adapters.port import Capabilities, Clock, Fault, OutsideError, Permanent, Transient
 from adapters.words import Chat, File, Person, Receipt, Secret
@@ -118,13 +118,17 @@ class Webhook(OneWay):
         self._http = None
 
     async def send(self, chat: Chat, card: Card, *, key: str) -> Receipt:
-        """Post the card; what is not a 2xx in time is told again under the same id."""
+        """Post the card; what is not a 2xx in time is told again under the same id. A summons is a
+        `call`, with whom to reach and about what."""
         shown = readable(card)
         facts = [
             pair for block in shown.blocks if isinstance(block, Fields) for pair in block.pairs
         ]
         said = {"title": card.title, "tone": str(card.tone), "text": plain(shown)}
-        return await self._tell(chat, "card", {**said, "facts": dict(facts)}, key)
+        told = {**said, "facts": dict(facts)}
+        if summons := summons_of(card):
+            return await self._tell(chat, "call", {**told, **_call(summons)}, key)
+        return await self._tell(chat, "card", told, key)
 
     async def upload(self, chat: Chat, file: File, *, key: str) -> Receipt:
         """Raise Permanent: files are fetched in the group."""
@@ -198,6 +202,16 @@ class Webhook(OneWay):
                     fault=Fault.REFUSED,
                 )
         return found[0]
+
+
+def _call(summons: Summons) -> dict[str, object]:
+    return {
+        "person": summons.person,
+        "phone": summons.phone,
+        "incident": summons.incidents[0],
+        "incidents": list(summons.incidents),
+        "severity": str(summons.severity),
+    }
 
 
 async def addresses(host: str, port: int) -> Sequence[str]:

@@ -160,3 +160,5 @@ class Receipt:
 
     chat: Chat
     id: str
+    messages: int = field(default=1, compare=False)
+    """How many messages the chat's budget was charged for it."""

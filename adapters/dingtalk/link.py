@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -24,11 +23,16 @@ import httpx
 import structlog
 
 from adapters.card import Card, dumps, loads
+from adapters.dingtalk import draw, forms, numbered, probes, refusals, wire
 from adapters.dingtalk import token as tokens
-from adapters.dingtalk import wire
+from adapters.dingtalk.calls import Calls, done, need
 from adapters.dingtalk.memory import BEGUN, Memory
+from adapters.dingtalk.numbered import Choice
+from adapters.dingtalk.presses import Presses
+from adapters.dingtalk.probes import Probe
 from adapters.dingtalk.quota import RESERVE, STANDARD, Quota
-from adapters.dingtalk.wire import Arrival, Choice, Paper, Press, Probe
+from adapters.dingtalk.wire import Arrival, Paper
+from adapters.fitted import fitted
 from adapters.port import (
     Capabilities,
     Clock,
@@ -37,6 +41,7 @@ from adapters.port import (
     Meter,
     OutsideError,
     Permanent,
+    Redraw,
     Transient,
     UsageError,
 )
@@ -51,7 +56,6 @@ MARGIN = 0.5
 TIMEOUT = 15.0
 """Seconds for an answer of the interface."""
 FIRST_CONNECTION = 10.0
-CONFIRM_WITHIN = timedelta(seconds=60)
 EDITS, EDIT_WINDOW = 4, timedelta(seconds=30)
 """Drawings of one card: a few at once, then one every 7.5 s, or a month's calls last 5 hours.
 
@@ -64,19 +68,7 @@ PER_CHAT, MOST_PER_CHAT = 20, 240
 """Sends and edits of a chat in a minute: of the standard edition's calls, and of any number; both are
 far below the 20 calls a second of an app."""
 
-UNSENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-)
-
-Answer = tuple[str, str]
-"""(text, sign) of the answer to a press."""
-
 _log = structlog.get_logger(__name__)
-_hide = tokens.HideTokens()
 
 
 class DingTalk:
@@ -114,28 +106,25 @@ class DingTalk:
         self._group_template = group_template
         self._group_owner = group_owner
         self._ding = ding
-        self._api_url = api_url.rstrip("/")
         self._oapi_url = oapi_url.rstrip("/")
         self._proxy = proxy
-        self._answer_within = answer_within
-        self._timeout = httpx.Timeout(timeout, connect=min(5.0, timeout))
         self._memory = Memory(state)
         wealth = max(1.0, monthly_calls / STANDARD)
         self._edit_window = max(LEAST_WINDOW, EDIT_WINDOW / wealth)
         self._per_chat = int(min(MOST_PER_CHAT, PER_CHAT * wealth))
         self.quota = Quota(clock, self._memory.count, limit=monthly_calls, reserve=alarm_reserve)
+        api_url = api_url.rstrip("/")
         self._auth = tokens.TokenAuth(
-            client_id, secret, clock, api_url=self._api_url, oapi_url=self._oapi_url
+            client_id, secret, clock, api_url=api_url, oapi_url=self._oapi_url
         )
-        self._http: httpx.AsyncClient | None = None
+        self._calls = Calls(self._auth, self.quota, api_url=api_url, timeout=timeout, proxy=proxy)
+        self._presses = Presses(
+            self._memory, clock, self._deliver, self._has_files, within=answer_within
+        )
         self._stream: Stream | None = None
         self._socket: asyncio.Task[None] | None = None
         self._arrived = asyncio.Event()
-        self._waiting: dict[str, asyncio.Future[Answer]] = {}
-        self._answering: dict[str, int] = {}
-        self._answered = asyncio.Event()
         self._reply_to: dict[str, str] = {}
-        self._asked: dict[tuple[str, str, str], datetime] = {}
         self._edits: dict[str, deque[datetime]] = {}
         self._shown: dict[str, str] = {}
         self._nameless: set[str] = set()
@@ -153,15 +142,16 @@ class DingTalk:
             can_edit=bool(self._template),
             creates_chats=bool(self._group_template),
             has_idempotency=bool(self._template),
+            without_key="文件、DING、单聊消息",
             callback_budget=BUDGET,
-            max_card_bytes=wire.CARD_BYTES,
+            max_card_bytes=draw.CARD_BYTES,
             per_chat_per_minute=self._per_chat,
         )
 
     @property
     def meter(self) -> Meter:
         quota = self.quota
-        return Meter(quota.month, quota.used, quota.limit, quota.warning)
+        return Meter(quota.month, quota.used, quota.limit, quota.warning, quota.saving)
 
     async def __aenter__(self) -> Self:
         """Connect. What cannot be reached is tried on in the background; wrong secrets are told."""
@@ -176,26 +166,18 @@ class DingTalk:
     def _speak(self) -> None:
         self._memory.open(self._clock.now())
         self._arrived = asyncio.Event()
-        self._answered = asyncio.Event()
-        logging.getLogger("httpx").addFilter(_hide)
-        self._http = httpx.AsyncClient(timeout=self._timeout, trust_env=False, proxy=self._proxy)
+        self._presses.open()
+        self._calls.open()
 
     async def __aexit__(self, *exc: object) -> None:
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_result((wire.RECEIVED, wire.GOOD_SIGN))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(MARGIN):
-                await self._quiet()
+        await self._presses.close(MARGIN)
         if self._socket:
             self._socket.cancel()
             await asyncio.wait({self._socket})
             if not self._socket.cancelled() and (problem := self._socket.exception()):
                 _log.error("dingtalk_stream_died", problem=repr(problem)[:200])
         self._socket = None
-        if self._http:
-            await self._http.aclose()
-        self._http = None
+        await self._calls.close()
         self._memory.close()
         self._arrived.set()
 
@@ -233,7 +215,7 @@ class DingTalk:
         if not self._template:
             return await self._once("send", key, chat, lambda: self._post(chat, card))
         out_track = wire.track(key)
-        params = wire.draw(card, chat)
+        params = draw.draw(card, chat)
         known = self._memory.get("card", out_track)
         if known is None:
             at = wire.called(card)
@@ -241,8 +223,8 @@ class DingTalk:
                 out_track, chat, params, at, template=self._template, robot=self._robot
             )
             path = "/v1.0/card/instances/createAndDeliver"
-            answer = await self._ask("POST", path, "发卡片", json=body)
-            if why := wire.undelivered(answer):
+            answer = await self._calls.ask("POST", path, "发卡片", json=body)
+            if why := refusals.undelivered(answer):
                 raise Permanent(f"钉钉没有把卡片投到会话里：{why}", fault=Fault.REFUSED)
             self._draw(out_track, card, params)
         return Receipt(chat, out_track)
@@ -251,23 +233,20 @@ class DingTalk:
         self._reach(receipt.chat)
         if not self._template:
             raise Permanent("没有配置卡片模板，钉钉的消息发出后不能修改", fault=Fault.REFUSED)
-        params = wire.draw(card, receipt.chat)
-        if self._shown.get(receipt.id) == wire.digest(params):
+        params = draw.draw(card, receipt.chat)
+        if self._shown.get(receipt.id) == draw.digest(params):
             return receipt  # a call of the month's is saved
-        self.quota.spare()
         self._pace(receipt.id)
         # DingTalk forbids an update while a press of the same card is not yet answered.
-        while self._answering.get(receipt.id):
-            self._answered.clear()
-            await self._answered.wait()
+        await self._presses.until_answered(receipt.id)
         self._shown.pop(receipt.id, None)
         body = wire.update_card(receipt.id, params)
-        await self._ask("PUT", "/v1.0/card/instances", "更新卡片", json=body)
+        await self._calls.ask("PUT", "/v1.0/card/instances", "更新卡片", json=body)
         self._draw(receipt.id, card, params)
         return receipt
 
     async def open_chat(self, title: str, members: Sequence[Person], *, key: str) -> Chat:
-        self._opened()
+        self._calls.client()
         if not self._group_template:
             raise Permanent("没有配置场景群模板，不能建群，请用 /bind", fault=Fault.REFUSED)
         for person in members:
@@ -281,8 +260,8 @@ class DingTalk:
         body = wire.scene_group(
             title, owner, members, template=self._group_template, uuid=wire.group_uuid(key)
         )
-        answer = await self._ask("POST", "/v1.0/im/sceneGroups", "建群", json=body)
-        chat = Chat(self.name, _need(answer, "openConversationId"), title)
+        answer = await self._calls.ask("POST", "/v1.0/im/sceneGroups", "建群", json=body)
+        chat = Chat(self.name, need(answer, "openConversationId"), title)
         self._memory.keep(self._clock.now(), ("deed", f"open:{key}", chat.id))
         return chat
 
@@ -293,7 +272,7 @@ class DingTalk:
             self._own(person)
         users = ",".join(person.id for person in members)
         body = {"openConversationId": chat.id, "userIds": users}
-        await self._ask("POST", "/v1.0/im/sceneGroup/member/add", "加群成员", json=body)
+        await self._calls.ask("POST", "/v1.0/im/sceneGroup/member/add", "加群成员", json=body)
 
     async def upload(self, chat: Chat, file: File, *, key: str) -> Receipt:
         self._reach(chat)
@@ -303,21 +282,21 @@ class DingTalk:
 
     async def ring(self, person: Person, text: str, *, key: str) -> Receipt:
         """DING a person; where the edition has none, write to them alone."""
-        self._opened()
+        self._calls.client()
         self._own(person)
         return await self._once("ring", key, wire.direct(person), lambda: self._ring(person, text))
 
-    async def answer(self, event: Click | Submission, text: str, *, ok: bool) -> None:
+    async def answer(
+        self, event: Click | Submission, text: str, *, ok: bool, redraw: Redraw | None = None
+    ) -> None:
         """Answer a press inside its budget; later it was answered already, and this does nothing.
 
         A typed answer is replied to at the message's own address, which costs no call.
         """
         sign = wire.GOOD_SIGN if ok else wire.BAD_SIGN
-        future = self._waiting.get(event.id)
-        if future:
-            if not future.done():
-                future.set_result((text, sign))
-        elif address := self._reply_to.pop(event.id, ""):
+        if self._presses.answer(event.id, text, sign):
+            return
+        if address := self._reply_to.pop(event.id, ""):
             await self._reply(address, sign + text)
 
     async def lacking(self) -> tuple[Probe, ...]:
@@ -328,15 +307,15 @@ class DingTalk:
         self._speak()
         missing = []
         try:
-            for probe in wire.probes(self._robot):
+            for probe in probes.probes(self._robot):
                 oapi = probe.path.startswith("/topapi/")
                 url = f"{self._oapi_url}{probe.path}" if oapi else probe.path
                 try:
-                    await self._ask(probe.method, url, "查权限", json=dict(probe.body))
+                    await self._calls.ask(probe.method, url, "查权限", json=dict(probe.body))
                 except Permanent as error:
-                    if wire.is_unknown(error):
+                    if probes.is_unknown(error):
                         raise
-                    missing += [probe] if wire.is_denied(error) else []
+                    missing += [probe] if probes.is_denied(error) else []
         finally:
             await self.__aexit__()
         return tuple(missing)
@@ -370,8 +349,10 @@ class DingTalk:
             "localIp": "",
         }
         path = "/v1.0/gateway/connections/open"
-        answer = await self._ask("POST", path, "开长连接", json=body, auth=None, counted=False)
-        return _need(answer, "endpoint"), _need(answer, "ticket")
+        answer = await self._calls.ask(
+            "POST", path, "开长连接", json=body, auth=None, counted=False
+        )
+        return need(answer, "endpoint"), need(answer, "ticket")
 
     async def _frame(
         self, topic: str, headers: dict[str, Any], data: Any
@@ -384,7 +365,7 @@ class DingTalk:
             press = wire.press(data)
             name = self._memory.get("name", press.sender.id) or ""
             press = replace(press, sender=replace(press.sender, name=name))
-            return await self._pressed(press, str(headers["messageId"]))
+            return await self._presses.take(press, str(headers["messageId"]))
         except Transient as error:
             _log.error("dingtalk_not_kept", reason=error.reason)
             return None
@@ -399,7 +380,7 @@ class DingTalk:
                 (
                     "paper",
                     f"{event.sender.id}:{event.id}:{n}",
-                    wire.compact([paper.name, paper.code]),
+                    draw.compact([paper.name, paper.code]),
                 )
                 for n, paper in enumerate(arrival.papers)
             ]
@@ -416,7 +397,7 @@ class DingTalk:
 
     def _typed(self, message: Message) -> Event | None:
         """Return the press or the form that a text stands for, if its number is known here."""
-        said = wire.typed(message.text)
+        said = numbered.typed(message.text)
         if said is None:
             return None
         kept = self._memory.get("choice", f"{message.chat.id}#{said.number}")
@@ -425,76 +406,31 @@ class DingTalk:
         action, form_card = json.loads(kept)
         if not form_card:
             return Click(message.id, message.chat, message.sender, action, message.at)
-        form = wire.find_form(loads(form_card), action)
+        form = forms.find_form(loads(form_card), action)
         if form is None or not said.form:
             raise UsageError(f"编号 {said.number} 是表单，请用“提交 {said.number}”并附上内容")
-        files = bool(self._papers(message.sender))
-        values = wire.fill(form, wire.entered(form, said.lines), files=files)
+        files = self._has_files(message.sender)
+        values = forms.fill(form, numbered.entered(form, said.lines), files=files)
         return Submission(message.id, message.chat, message.sender, action, values, message.at)
-
-    async def _pressed(self, press: Press, event_id: str) -> dict[str, Any]:
-        """Keep a press and wait for its answer, as long as the budget has time."""
-        try:
-            values = self._checked(press)
-        except UsageError as error:
-            return wire.notice(str(error), wire.BAD_SIGN)
-        if question := self._question(press):
-            return wire.notice(f"{question}（再按一次确认）", wire.ASK_SIGN)
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(event_id, future)
-        self._answering[press.track] = self._answering.get(press.track, 0) + 1
-        try:
-            self._deliver(wire.event_of(press, event_id, self._clock.now(), values), ())
-            async with asyncio.timeout(self._answer_within):
-                return wire.notice(*await asyncio.shield(self._waiting[event_id]))
-        except TimeoutError:
-            return wire.notice(wire.RECEIVED, wire.GOOD_SIGN)
-        finally:
-            self._waiting.pop(event_id, None)
-            asyncio.get_running_loop().call_soon(self._over, press.track)
-
-    def _over(self, out_track: str) -> None:
-        self._answering[out_track] -= 1
-        if not self._answering[out_track]:
-            del self._answering[out_track]
-        self._answered.set()
-
-    def _checked(self, press: Press) -> dict[str, str] | None:
-        """Return the values of a form, all of them; UsageError when the card has nothing such.
-
-        A card that another replica has drawn is not known here: then the inbox alone judges.
-        """
-        known = self._memory.get("card", press.track)
-        if known is None:
-            return None if press.values is None else dict(press.values)
-        card = loads(known)
-        if press.values is None:
-            if wire.has_button(card, press.action) is None:
-                raise UsageError(wire.STALE)
-            return None
-        form = wire.find_form(card, press.action)
-        if form is None:
-            raise UsageError(wire.STALE_FORM)
-        return wire.fill(form, press.values, files=bool(self._papers(press.sender)))
 
     def _remember(self, person: Person) -> None:
         """Keep who has which name: a press names nobody, and the audit trail should."""
         if person.name and self._memory.get("name", person.id) != person.name:
-            self._memory.keep(self._clock.now(), ("name", person.id, wire.clean(person.name)))
+            self._memory.keep(self._clock.now(), ("name", person.id, draw.clean(person.name)))
 
     async def _named(self, person: Person) -> Person:
         """Name who pressed: a callback has the id alone, and a signature needs a name. One call a
         person, which is not waited for when a press would be answered too late."""
         known = person.name or self._memory.get("name", person.id)
-        if known or person.id in self._nameless or wire.is_outsider(person):
+        unasked = person.id in self._nameless or wire.is_outsider(person)
+        if known or unasked or self.quota.saving:
             return replace(person, name=known or "")
         self._nameless.add(person.id)
         body = {"userid": person.id, "language": "zh_CN"}
         try:
-            self.quota.spare()
             async with asyncio.timeout(NAME_PATIENCE):
                 url = f"{self._oapi_url}/topapi/v2/user/get"
-                answer = await self._ask("POST", url, "查姓名", json=body)
+                answer = await self._calls.ask("POST", url, "查姓名", json=body)
         except (OutsideError, TimeoutError) as problem:
             _log.info("dingtalk_name_unknown", why=type(problem).__name__)
             return person
@@ -502,24 +438,9 @@ class DingTalk:
         self._remember(named)
         return named
 
-    def _question(self, press: Press) -> str:
-        """Return what is to be asked before this press counts; "" when it was asked already.
-
-        The dynamic buttons of a template have no dialog of their own.
-        """
-        known = self._memory.get("card", press.track)
-        button = wire.has_button(loads(known), press.action) if known else None
-        if press.values is not None or button is None or not button.confirm:
-            return ""
-        now, mark = self._clock.now(), (press.track, press.action, press.sender.id)
-        asked = self._asked.pop(mark, None)
-        if asked and now - asked <= CONFIRM_WITHIN:
-            return ""
-        self._asked = {m: at for m, at in self._asked.items() if now - at <= CONFIRM_WITHIN}
-        self._asked[mark] = now
-        return button.confirm
-
-    def _deliver(self, event: Event, papers: Sequence[Paper]) -> None:
+    def _deliver(self, event: Event, papers: Sequence[Paper] = ()) -> None:
+        if self._memory.get("event", event.id) is not None:
+            return  # told again before it was read: the files that wait are not its own
         now = self._clock.now()
         waiting = self._papers(event.sender)
         all_papers = [*(Paper(*json.loads(body)) for _, body in waiting), *papers]
@@ -534,16 +455,19 @@ class DingTalk:
         rows = self._memory.all("paper", f"{sender.id}:")
         return [(name, body) for name, body, at in rows if at >= young]
 
+    def _has_files(self, sender: Person) -> bool:
+        return bool(self._papers(sender))
+
     async def _fetch(self, paper: Paper) -> File | None:
         """Return the file; None when it cannot be had: the words that came with it still count."""
         body = {"downloadCode": paper.code, "robotCode": self._robot}
         for _ in range(FETCH_TRIES):
             try:
-                answer = await self._ask(
+                answer = await self._calls.ask(
                     "POST", "/v1.0/robot/messageFiles/download", "取文件", json=body
                 )
-                response = await self._client().get(_need(answer, "downloadUrl"))
-                if response.status_code < wire.HTTP_BAD:
+                response = await self._calls.client().get(need(answer, "downloadUrl"))
+                if response.status_code < refusals.HTTP_BAD:
                     return File(paper.name, response.content)
             except httpx.InvalidURL:
                 return None
@@ -580,52 +504,55 @@ class DingTalk:
         return receipt
 
     async def _post(self, chat: Chat, card: Card) -> str:
-        found = wire.choices(card)
+        found = numbered.choices(card)
         first = self._memory.count(f"choice:{chat.id}", 0) + 1
-        title, text = wire.markdown(card, first)
-        param = {"title": title, "text": text}
-        path, body = wire.message(chat, "sampleMarkdown", param, robot=self._robot)
+        path, body = fitted(card, lambda shown: self._markdown(chat, shown, first))
         if found:  # kept before the message is out: somebody may answer at once
             self._memory.count(f"choice:{chat.id}", len(found))
             rows = [self._choice(chat, n, one, card) for n, one in enumerate(found, first)]
             self._memory.keep(self._clock.now(), *rows)
         return await self._robot_says(path, body, chat)
 
+    def _markdown(self, chat: Chat, card: Card, first: int) -> tuple[str, Any]:
+        title, text = numbered.markdown(card, first)
+        param = {"title": title, "text": text}
+        return wire.message(chat, "sampleMarkdown", param, robot=self._robot)
+
     def _choice(self, chat: Chat, number: int, one: Choice, card: Card) -> tuple[str, str, str]:
-        body = wire.compact([one.action, dumps(card) if one.form else ""])
+        body = draw.compact([one.action, dumps(card) if one.form else ""])
         return ("choice", f"{chat.id}#{number}", body)
 
     async def _post_file(self, chat: Chat, file: File) -> str:
-        answer = await self._ask(
+        answer = await self._calls.ask(
             "POST",
             f"{self._oapi_url}/media/upload",
             "上传文件",
             params={"type": "file"},
-            files={"media": (wire.clean(file.name), file.content)},
+            files={"media": (draw.clean(file.name), file.content)},
         )
-        param = wire.file_param(file.name, _need(answer, "media_id"))
+        param = wire.file_param(file.name, need(answer, "media_id"))
         path, body = wire.message(chat, "sampleFile", param, robot=self._robot)
         return await self._robot_says(path, body, chat)
 
     async def _robot_says(self, path: str, body: Any, chat: Chat) -> str:
-        answer = await self._ask("POST", path, "发消息", json=body, repeatable=False)
-        if left := wire.left_out(answer, wire.user_of(chat)):
+        answer = await self._calls.ask("POST", path, "发消息", json=body, repeatable=False)
+        if left := refusals.left_out(answer, wire.user_of(chat)):
             raise left
-        return _done(answer, "processQueryKey")
+        return done(answer, "processQueryKey")
 
     async def _ring(self, person: Person, text: str) -> str:
         if self._ding:
             body = wire.ding(person, text, robot=self._robot)
             path = "/v1.0/robot/ding/send"
             try:
-                answer = await self._ask("POST", path, "DING", json=body, repeatable=False)
+                answer = await self._calls.ask("POST", path, "DING", json=body, repeatable=False)
             except Permanent as error:
                 _log.warning("dingtalk_ding", reason=error.reason)
-                self._ding = not wire.is_edition(error)  # asked again after a restart
+                self._ding = not refusals.is_edition(error)  # asked again after a restart
             else:
                 if person.id not in (answer.get("failedList") or ()):
-                    return _done(answer, "openDingId")
-        param = {"title": "紧急", "text": wire.BREAK.join(map(wire.escape, text.split("\n")))}
+                    return done(answer, "openDingId")
+        param = {"title": "紧急", "text": draw.BREAK.join(map(draw.escape, text.split("\n")))}
         chat = wire.direct(person)
         path, message = wire.message(chat, "sampleMarkdown", param, robot=self._robot)
         return await self._robot_says(path, message, chat)
@@ -636,13 +563,13 @@ class DingTalk:
             return
         body = {"msgtype": "text", "text": {"content": text}}
         try:
-            await self._client().post(address, json=body)
+            await self._calls.client().post(address, json=body)
         except (httpx.HTTPError, httpx.InvalidURL) as problem:
             _log.warning("dingtalk_reply", problem=type(problem).__name__)
 
     def _draw(self, out_track: str, card: Card, params: dict[str, str]) -> None:
         self._memory.keep(self._clock.now(), ("card", out_track, dumps(card)))
-        self._shown[out_track] = wire.digest(params)
+        self._shown[out_track] = draw.digest(params)
 
     def _pace(self, out_track: str) -> None:
         now = self._clock.now()
@@ -654,91 +581,11 @@ class DingTalk:
             raise Transient("卡片刚刷新过，省着用钉钉的调用次数", retry_after=wait)
         drawn.append(now)
 
-    async def _quiet(self) -> None:
-        while self._answering:
-            self._answered.clear()
-            await self._answered.wait()
-
-    # -- asking -----------------------------------------------------------------------------
-
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        doing: str,
-        *,
-        repeatable: bool = True,
-        counted: bool = True,
-        **request: Any,
-    ) -> Mapping[str, Any]:
-        """Return the answer's JSON object; raises one of our errors, secrets masked.
-
-        `repeatable` says that a second time does no harm, so an unseen end is Transient.
-        """
-        url = path if path.startswith("http") else f"{self._api_url}{path}"
-        client = self._client()
-        if counted:
-            self.quota.spend()
-        try:
-            response = await client.request(method, url, **{"auth": self._auth, **request})
-        except UNSENT as problem:
-            raise Transient(f"连不上钉钉，{doing}：{type(problem).__name__}") from problem
-        except httpx.TransportError as problem:
-            token = problem.request.url.path == tokens.PATH
-            if repeatable or token:
-                raise Transient(f"钉钉没有答复，{doing}：{type(problem).__name__}") from problem
-            raise InDoubt(f"钉钉没有答复，不知道做了没有，{doing}") from problem
-        except httpx.InvalidURL as problem:
-            raise Permanent(f"钉钉的地址不对，{doing}") from problem
-        error = wire.refusal(
-            response.status_code,
-            self._auth.masked(response.text),
-            doing=doing,
-            repeatable=repeatable,
-        )
-        if error:
-            raise error
-        return _object(response, doing, repeatable=repeatable)
-
-    def _client(self) -> httpx.AsyncClient:
-        if self._http is None:
-            raise Transient("钉钉没有打开")
-        return self._http
-
-    def _opened(self) -> None:
-        self._client()
-
     def _reach(self, chat: Chat) -> None:
-        self._opened()
+        self._calls.client()
         if chat.platform != self.name or not chat.id:
             raise Permanent(f"这不是钉钉的会话：{chat.id}", fault=Fault.REFUSED)
 
     def _own(self, person: Person) -> None:
         if person.platform != self.name or not person.id:
             raise Permanent(f"此人不在钉钉里：{person.name or person.id}", fault=Fault.REFUSED)
-
-
-def _object(response: httpx.Response, doing: str, *, repeatable: bool) -> Mapping[str, Any]:
-    try:
-        body = json.loads(response.text or "{}")
-    except ValueError as problem:
-        if repeatable:
-            raise Transient(f"钉钉答非所问，{doing}") from problem
-        raise InDoubt(f"钉钉答非所问，不知道做了没有，{doing}") from problem
-    return body if isinstance(body, dict) else {}
-
-
-def _need(answer: Mapping[str, Any], name: str) -> str:
-    """Return a text of an answer that may as well be asked for again."""
-    value = answer.get(name)
-    if not isinstance(value, str) or not value:
-        raise Transient(f"钉钉的答复里没有 {name}")
-    return value
-
-
-def _done(answer: Mapping[str, Any], name: str) -> str:
-    """Return the name of what was done: without it nobody can tell what became of it."""
-    value = answer.get(name)
-    if not isinstance(value, str) or not value:
-        raise InDoubt(f"钉钉的答复里没有 {name}，不知道做了没有")
-    return value

@@ -12,12 +12,11 @@ from math import ceil
 
 import structlog
 
-from adapters.port import Clock, Fault, Transient
+from adapters.port import Clock
 
 STANDARD = 10_000
 RESERVE = 1_000
 WARN_AT = 0.8
-ASK_AGAIN = 3600.0
 CHINA = timezone(timedelta(hours=8))
 """A month begins when it begins in Hangzhou."""
 
@@ -55,11 +54,11 @@ class Quota:
         if used == ceil(self.limit * WARN_AT):
             _log.warning("dingtalk_quota", used=used, limit=self.limit, text=self._warning(used))
 
-    def spare(self) -> None:
-        """Raise Transient when a call that can wait would come out of what alarms need."""
-        if self.used >= self.limit - self.reserve:
-            reason = f"钉钉本月只剩 {self.limit - self.used} 次调用，留给告警，进度暂不刷新"
-            raise Transient(reason, retry_after=ASK_AGAIN, fault=Fault.REFUSED)
+    @property
+    def saving(self) -> str:
+        """Why what can wait must wait, so that alarms have calls left; "" while it need not."""
+        left = self.limit - self.used
+        return f"钉钉本月只剩 {left} 次调用，留给告警，进度暂不刷新" if left <= self.reserve else ""
 
     def _warning(self, used: int) -> str:
         if used < self.limit * WARN_AT:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from adapters.dingtalk import wire
+from adapters.dingtalk import refusals
 from adapters.port import Clock, Fault, OutsideError, Permanent
 from adapters.words import NOTHING, Secret
 
@@ -76,7 +76,9 @@ class TokenAuth(httpx.Auth):
 
     async def _take(self, response: httpx.Response) -> None:
         await response.aread()
-        error = wire.refusal(response.status_code, response.text, doing="取令牌", repeatable=True)
+        error = refusals.refusal(
+            response.status_code, response.text, doing="取令牌", repeatable=True
+        )
         if error is not None:
             raise self._without_secret(error)
         try:
@@ -100,7 +102,7 @@ class TokenAuth(httpx.Auth):
 
 
 def _refused(response: httpx.Response) -> bool:
-    return response.status_code == HTTP_UNAUTHORIZED or wire.code(response.text)[0] in INVALID
+    return response.status_code == HTTP_UNAUTHORIZED or refusals.code(response.text)[0] in INVALID
 
 
 class HideTokens(logging.Filter):

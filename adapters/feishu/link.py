@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from importlib import import_module
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
@@ -17,6 +19,7 @@ import structlog
 
 from adapters.card import Card
 from adapters.feishu import draw, wire
+from adapters.feishu.memory import BEGUN, Memory
 from adapters.feishu.token import TenantToken
 from adapters.feishu.wire import Attached, Call, Incoming, Need
 from adapters.port import (
@@ -26,6 +29,7 @@ from adapters.port import (
     InDoubt,
     OutsideError,
     Permanent,
+    Redraw,
     Transient,
 )
 from adapters.words import (
@@ -56,14 +60,22 @@ TIMEOUT = 10.0
 KEY_LIFE = timedelta(minutes=50)
 """How long a doubtful send may be repeated under its uuid: Feishu knows it for an hour."""
 
+KEPT = ("message_id", "chat_id", "create_time")
+"""What is remembered of the answer to a deed."""
+
 PER_SECOND = 4
 """Calls to one chat, or about one message: Feishu has 5, and other bots share a chat's."""
 
 APP_PER_SECOND = 40
-"""Calls of the app: Feishu has 50."""
+"""Calls of the app: Feishu has 50 for each of its interfaces."""
+
+INTERFACE_PER_MINUTE = 900
+"""Calls of one interface: Feishu has 1,000."""
 
 NAMES_LIFE = timedelta(minutes=10)
 NAMES_PATIENCE = 1.5
+FETCH_PAUSES = (1.0, 2.0)
+"""Seconds before another try to fetch a form's files."""
 REMEMBERED = 10_000
 """Deliveries that are known to have been taken: a redelivery of them is only acknowledged."""
 
@@ -77,16 +89,16 @@ _log = structlog.get_logger(__name__)
 
 
 class Pace:
-    """Lets `count` calls a second through, by key; who comes too early waits for a turn."""
+    """Lets `count` calls through within a `window`, by key; who comes too early waits for a turn."""
 
-    def __init__(self, count: int, clock: Clock) -> None:
+    def __init__(self, count: int, clock: Clock, window: timedelta = timedelta(seconds=1)) -> None:
         self._count = count
         self._clock = clock
+        self._window = window
         self._turns: dict[str, deque[datetime]] = {}
 
     async def turn(self, key: str) -> None:
-        now = self._clock.now()
-        window = timedelta(seconds=1)
+        now, window = self._clock.now(), self._window
         if key not in self._turns:
             self._turns = {one: at for one, at in self._turns.items() if at[-1] + window > now}
         turns = self._turns.setdefault(key, deque(maxlen=self._count))
@@ -125,7 +137,7 @@ class _Pending:
 class Feishu:
     """One self-built app.
 
-    `owner` is the open_id of who shall own new groups, else the bot does. With a `hook` events come
+    `state` is the file of what is begun and done: Feishu forgets that after an hour. `owner` is the open_id of who shall own new groups, else the bot does. With a `hook` events come
     by `callback`, from the web server, and there is no long connection. `urgency` is how `ring`
     insists, one of `wire.URGENCIES`.
     """
@@ -135,6 +147,7 @@ class Feishu:
         app_id: str,
         secret: Secret,
         *,
+        state: Path,
         clock: Clock,
         base_url: str = "https://open.feishu.cn",
         name: str = "feishu",
@@ -147,6 +160,7 @@ class Feishu:
     ) -> None:
         self._app_id = app_id
         self._secret = secret
+        self._memory = Memory(state)
         self._clock = clock
         self._base_url = base_url
         self._name = name
@@ -168,12 +182,12 @@ class Feishu:
         self._members = asyncio.Lock()
         self._names: dict[str, str] = {}
         self._listed: dict[str, datetime] = {}
-        self._doubted: dict[str, datetime] = {}
         self._posted: dict[str, datetime] = {}
         self._pinned: set[str] = set()
         self._pins = True
         self._pace = Pace(PER_SECOND, clock)
         self._app_pace = Pace(APP_PER_SECOND, clock)
+        self._interface_pace = Pace(INTERFACE_PER_MINUTE, clock, timedelta(minutes=1))
 
     # -- the port ---------------------------------------------------------------------------
 
@@ -191,6 +205,7 @@ class Feishu:
         )
 
     async def __aenter__(self) -> Self:
+        self._memory.open(self._clock.now())
         timeout = httpx.Timeout(self._timeout, connect=min(5.0, self._timeout))
         self._http = httpx.AsyncClient(base_url=self._base_url, timeout=timeout)
         try:
@@ -221,11 +236,17 @@ class Feishu:
             yield event
             self._keep(event)
 
-    async def answer(self, event: Click | Submission, text: str, *, ok: bool) -> None:
-        """Show the presser a toast; too late for the callback, it is not shown."""
+    async def answer(
+        self, event: Click | Submission, text: str, *, ok: bool, redraw: Redraw | None = None
+    ) -> None:
+        """Show the presser a toast and everybody the card as it is now; too late for the callback,
+        neither is shown."""
         pending = self._pending.get(event.id)
-        if pending:
-            pending.settle(wire.toast(text, ok=ok))
+        if pending is None:
+            return
+        card = await redraw(pending.card) if redraw and not pending.answer.done() else None
+        anew = wire.redrawn(card) if card else {}
+        pending.settle({**wire.toast(text, ok=ok), **anew})
 
     async def send(self, chat: Chat, card: Card, *, key: str) -> Receipt:
         self._ours(chat.platform)
@@ -378,6 +399,7 @@ class Feishu:
         self._socket = self._running = None
         if http:
             await http.aclose()
+        self._memory.close()
 
     # -- what people do ---------------------------------------------------------------------
 
@@ -446,7 +468,7 @@ class Feishu:
         """Fetch what belongs to the event, then let it be read."""
         event = incoming.event
         try:
-            files = await self._files(incoming)
+            files = await self._insisted(incoming)
         except Transient as problem:
             if not pending.card:  # Feishu sends a message again, and its files are fetched then
                 _log.warning("feishu_files_not_fetched", why=problem.reason)
@@ -472,6 +494,16 @@ class Feishu:
             pending = self._pending.pop(event_id, None)
             if pending:
                 pending.settle(None)
+
+    async def _insisted(self, incoming: Incoming) -> tuple[File, ...]:
+        """Return the files of an event; those of a form, which nobody sends again, are asked for
+        thrice."""
+        for pause in FETCH_PAUSES if incoming.card else ():
+            try:
+                return await self._files(incoming)
+            except Transient as problem:
+                await self._clock.sleep(problem.retry_after or pause)
+        return await self._files(incoming)
 
     async def _files(self, incoming: Incoming) -> tuple[File, ...]:
         attached = list(incoming.attached)
@@ -536,6 +568,11 @@ class Feishu:
         if platform != self._name:
             raise Permanent("这个人或会话不在飞书里", fault=Fault.REFUSED)
 
+    def _connected(self) -> httpx.AsyncClient:
+        if self._http is None:
+            raise Transient("飞书没有连接")
+        return self._http
+
     async def _answered(self, message_id: str) -> None:
         """Wait until no press on the card is open: an update before the answer is undone by it."""
         pressed = [one.answer for one in self._pending.values() if one.card == message_id]
@@ -555,22 +592,41 @@ class Feishu:
     async def _once(
         self, uuid: str, call: Call, target: str = "", *, wanted: str = "message_id"
     ) -> Mapping[str, Any]:
-        """Do what Feishu does once a uuid, and return the answer, which has what is `wanted`; in doubt
-        it may be tried again while the uuid is known."""
-        doubted = self._doubted.get(uuid)
-        if doubted and self._clock.now() - doubted > KEY_LIFE:
+        """Do what Feishu does once a uuid, and return the answer, which has what is `wanted`.
+
+        What is done is not asked for again. What was begun, and nobody saw its end, may be tried
+        again while Feishu knows the uuid; after that it is InDoubt.
+        """
+        self._connected()
+        began = self._clock.now()
+        known = self._memory.get(uuid)
+        if known and known[0] != BEGUN:
+            return dict(json.loads(known[0]))
+        if known and began - known[1] > KEY_LIFE:
             raise InDoubt("飞书没有答复，且已过去太久，不能确定是否发出")
+        self._memory.begin(uuid, began)
         try:
             answer = await self._call(call, target)
         except InDoubt as problem:
-            self._doubted.setdefault(uuid, self._clock.now())
+            # Whoever asked for the same at the same time, and was refused, has dropped it.
+            self._memory.begin(uuid, began)
             raise Transient(problem.reason) from problem
+        except (Transient, Permanent):
+            if known is None:
+                self._memory.drop(uuid)
+            raise
         data: Mapping[str, Any] = answer.get("data") or {}
         if wanted not in data:
-            self._doubted.setdefault(uuid, self._clock.now())
             raise Transient(f"飞书的答复里没有 {wanted}")
-        self._doubted.pop(uuid, None)
+        self._done(uuid, {name: data[name] for name in KEPT if name in data})
         return data
+
+    def _done(self, uuid: str, answer: Mapping[str, Any]) -> None:
+        """Write that it is done. What cannot be written stays begun: Feishu knows it for an hour."""
+        try:
+            self._memory.end(uuid, draw.compact(answer), self._clock.now())
+        except Transient as problem:
+            _log.warning("feishu_end_not_noted", why=problem.reason)
 
     async def _again(self, call: Call, target: str = "") -> Mapping[str, Any]:
         """Do what may be repeated without harm: in doubt it is simply to be tried again."""
@@ -594,11 +650,11 @@ class Feishu:
         return body
 
     async def _request(self, call: Call, auth: httpx.Auth | None) -> httpx.Response:
+        await self._interface_pace.turn(f"{call.method} {call.uri}")
         await self._app_pace.turn("")
-        if self._http is None:
-            raise Transient("飞书没有连接")
+        http = self._connected()
         try:
-            return await self._http.request(
+            return await http.request(
                 call.method, call.path, params=dict(call.query), auth=auth, **_parts(call)
             )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as problem:

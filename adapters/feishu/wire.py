@@ -209,6 +209,11 @@ NEEDS = (
     Need(("im:chat.members:read", "im:chat:readonly", "im:chat"), "显示按按钮的人的姓名"),
     Need(("im:message.group_msg",), "表单附带的文件：读取群里刚发的文件", must=False),
     Need(("im:message.pins:write_only", "im:message"), "把进度卡置顶到 Pin", must=False),
+    Need(
+        ("im:chat.members:bot_access", "im:chat:readonly", "im:chat"),
+        "机器人进群时收到通知，自动发一份用法",
+        must=False,
+    ),
 )
 """What docs/feishu.md asks for; older, wider permissions hold newer, narrower ones."""
 
@@ -357,6 +362,7 @@ def _message(event: Json, platform: str, bot: str) -> Incoming | None:
     mentions = message.get("mentions") or ()
     people = [(one["key"], one["id"].get("open_id", ""), one.get("name", "")) for one in mentions]
     text, files = contents(message["message_id"], message["message_type"], message["content"])
+    ours = _to_us(message, text, [one for _, one, _ in people], bot)
     said = Message(
         message["message_id"],
         Chat(platform, message["chat_id"]),
@@ -367,7 +373,18 @@ def _message(event: Json, platform: str, bot: str) -> Incoming | None:
             Person(platform, one, name) for _, one, name in people if one and one != bot
         ),
     )
-    return Incoming(said, files, message.get("parent_id") or "")
+    return Incoming(said, files, message.get("parent_id") or "") if ours else Incoming(said)
+
+
+SLASHES = ("/", "／", "、")
+"""How a command begins, the keys of a Chinese keyboard among them."""
+
+
+def _to_us(message: Json, text: str, mentioned: Sequence[str], bot: str) -> bool:
+    """Is it for the bot? With `im:message.group_msg` Feishu tells of everything in a group, and what
+    people post for each other is not ours to fetch."""
+    alone = message.get("chat_type", "p2p") == "p2p"
+    return alone or bot in mentioned or text.lstrip().startswith(SLASHES)
 
 
 def _named(text: str, people: Sequence[tuple[str, str, str]], bot: str) -> str:
@@ -519,6 +536,15 @@ def attached_to(item: Json) -> tuple[Attached, ...]:
 def toast(text: str, *, ok: bool) -> Json:
     """Return the body that answers a press."""
     return {"toast": {"type": "success" if ok else "error", "content": mend(text)}}
+
+
+def redrawn(card: Card) -> Json:
+    """Return what an answer adds to show a card anew, to everybody; nothing of one that is beyond
+    Feishu's limits: the edit after it says so."""
+    try:
+        return {"card": {"type": "raw", "data": json.loads(draw.content(card))}}
+    except Permanent:
+        return {}
 
 
 TAKEN: Json = {"toast": {"type": "info", "content": "已收到"}}

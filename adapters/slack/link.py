@@ -1,21 +1,14 @@
 """The line to Slack: one supervised socket in, and every call out over one HTTP client.
 
-Slack has no idempotency key for what is posted. So each message of ours carries a stamp of its key
-(metadata, or a block_id where a file is posted), the first word in a channel after a start reads
-what was said there last, and after a lost answer the channel is looked at again: what is not found
-then is `InDoubt`, because it may still appear.
+What is posted goes through the ledger, which says it once; what people do waits for the inbox.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections import defaultdict
 from collections.abc import (
     AsyncIterator,
-    Awaitable,
-    Callable,
-    Collection,
     Coroutine,
     Mapping,
     Sequence,
@@ -35,9 +28,13 @@ from adapters.port import (
     InDoubt,
     OutsideError,
     Permanent,
+    Redraw,
     Transient,
 )
-from adapters.slack import wire
+from adapters.slack import draw, marks, modal, wire
+from adapters.slack.calls import Bearer, Calls
+from adapters.slack.ledger import Ledger
+from adapters.slack.scopes import SOCKET, Scope, lacking
 from adapters.words import (
     NOTHING,
     Chat,
@@ -72,28 +69,11 @@ CLOSE = 3.0
 BACK_OFF = (1.0, 2.0, 5.0, 15.0)
 """Seconds between two tries to dial; the last one is 30."""
 
-HISTORY = 200
-"""Messages of a channel that are looked through for stamps."""
-
-REMEMBERED = 500
-"""Stamps of one channel that are kept in memory."""
-
 MAX_FILE_BYTES = 50_000_000
 
 T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
-
-
-class _Bearer(httpx.Auth):
-    """Puts the token on a request at the moment of use."""
-
-    def __init__(self, token: Secret) -> None:
-        self._token = token
-
-    def auth_flow(self, request: httpx.Request) -> Any:
-        request.headers["Authorization"] = f"Bearer {self._token.reveal()}"
-        yield request
 
 
 @dataclass(eq=False, slots=True)
@@ -139,22 +119,18 @@ class Slack:
         timeout: float = 10.0,
         ping: float = 5.0,
     ) -> None:
-        self._bot = _Bearer(bot_token)
-        self._app = _Bearer(app_token) if app_token else None
+        self._calls = Calls(bot_token, base_url, timeout=timeout)
+        self._ledger = Ledger(self._calls)
+        self._app = Bearer(app_token) if app_token else None
         self._signing_secret = signing_secret
         self._clock = clock
-        self._base = base_url.rstrip("/") + "/"
         self._name = name
-        self._timeout = timeout
         self._ping = ping
-        self._http: httpx.AsyncClient | None = None
         self._bolt: AsyncApp | None = None
         self._socket: Socket | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._me = ""
         self._names: dict[str, str] = {}
-        self._stamps: dict[str, dict[str, str]] = {}
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._heard: asyncio.Queue[_Delivery | BaseException | None] = asyncio.Queue()
         self._unsettled: dict[str, _Delivery] = {}
         self._overdue: set[str] = set()
@@ -174,7 +150,7 @@ class Slack:
             invites_by_mail=True,
             has_idempotency=False,
             callback_budget=BUDGET,
-            max_card_bytes=wire.MAX_TOTAL,  # a character is at least a byte
+            max_card_bytes=draw.MAX_TOTAL,  # a character is at least a byte
             per_chat_per_minute=60,
         )
 
@@ -184,18 +160,17 @@ class Slack:
             raise Permanent("Slack 需要 app_token（长连接）或 signing_secret（HTTP 回调）")
         from adapters.slack.socket import bolt  # noqa: PLC0415 -- a second to import, if at all
 
-        self._http = httpx.AsyncClient(timeout=self._timeout)
+        self._calls.open()
         self._heard = asyncio.Queue()
-        self._stamps.clear()
         try:
-            identity = await self._call("auth.test", {}, again=True)
+            identity = await self._calls.call("auth.test", {}, again=True)
             self._me = identity["user_id"]
+            self._ledger.open(self._me)
             self._bolt = bolt(identity, self._supervised, self._signing_secret)
             if self._app:
                 self._socket = await self._dial(self._app)
         except BaseException:
-            await self._http.aclose()
-            self._http = None
+            await self._calls.close()
             raise
         if self._app and self._socket:
             kept = self._keep(self._app, self._socket)
@@ -214,14 +189,13 @@ class Slack:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._http:
-            await self._http.aclose()
-        self._http = self._socket = self._keeper = None
+        await self._calls.close()
+        self._socket = self._keeper = None
         self._heard.put_nowait(None)
 
     async def events(self) -> AsyncIterator[Event]:
         """Yield what people do; asking for the next event says that the last one is kept."""
-        while self._http:
+        while self._calls.is_open:
             heard = await self._heard.get()
             if heard is None:
                 return
@@ -230,14 +204,16 @@ class Slack:
             yield heard.event
             heard.settle()
 
-    async def answer(self, event: Click | Submission, text: str, *, ok: bool) -> None:
+    async def answer(
+        self, event: Click | Submission, text: str, *, ok: bool, redraw: Redraw | None = None
+    ) -> None:
         """Tell the one who pressed what came of it, under the eyes of nobody else.
 
         A form that is refused in time stays open and shows the text; raises the three errors.
         """
         delivery = self._unsettled.get(event.id)
         if delivery and isinstance(event, Submission) and not ok:
-            shown = delivery.settle(wire.refused(delivery.body, text)) if text else False
+            shown = delivery.settle(modal.refused(delivery.body, text)) if text else False
             if shown:
                 return
         if delivery:
@@ -255,7 +231,7 @@ class Slack:
         """
         from adapters.slack.socket import over_http  # noqa: PLC0415 -- see __aenter__
 
-        if not self._bolt or not self._http or not self._signing_secret:
+        if not self._bolt or not self._calls.is_open or not self._signing_secret:
             return 503, {}, ""
         return await over_http(self._bolt, body, headers)
 
@@ -281,24 +257,24 @@ class Slack:
 
     async def send(self, chat: Chat, card: Card, *, key: str) -> Receipt:
         self._own(chat.platform, chat.id)
-        body = wire.message(card)
-        mark = wire.stamp(f"send:{key}")
+        body = draw.message(card)
+        mark = marks.stamp(f"send:{key}")
         thread = wire.thread_of(key, chat.id)
         return Receipt(chat, await self._post(chat.id, body, mark, thread))
 
     async def edit(self, receipt: Receipt, card: Card) -> Receipt:
         self._own(receipt.chat.platform, receipt.chat.id)
         ts, _, mark = receipt.id.partition("#")
-        body = {"channel": receipt.chat.id, "ts": ts, **wire.message(card)}
+        body = {"channel": receipt.chat.id, "ts": ts, **draw.message(card)}
         if mark:
             # Whether chat.update keeps the metadata by itself is not verified.
-            body["metadata"] = wire.metadata(mark)
-        await self._call("chat.update", body, again=True)
+            body["metadata"] = marks.metadata(mark)
+        await self._calls.call("chat.update", body, again=True)
         return receipt
 
     async def open_chat(self, title: str, members: Sequence[Person], *, key: str) -> Chat:
         """Create a private channel whose name ends with the key's stamp, so it is found again."""
-        self._connected()
+        self._calls.reach()
         for person in members:
             self._own(person.platform, person.id)
         channel = await self._create(wire.channel_name(title, key))
@@ -306,8 +282,8 @@ class Slack:
             channel = await self._create(wire.plain_channel_name(key))
         if channel is None:
             raise Permanent("Slack 不接受这个频道名", fault=Fault.REFUSED)
-        purpose = {"channel": channel, "purpose": wire.mended(title)[:250]}
-        await self._call("conversations.setPurpose", purpose, again=True)
+        purpose = {"channel": channel, "purpose": draw.mended(title)[:250]}
+        await self._calls.call("conversations.setPurpose", purpose, again=True)
         await self._invite(channel, members)
         return Chat(self._name, channel, title)
 
@@ -317,20 +293,39 @@ class Slack:
         if not 0 < len(file.content) <= MAX_FILE_BYTES:
             limit = MAX_FILE_BYTES // 1_000_000
             raise Permanent(f"文件须在 1 字节到 {limit} MB 之间", fault=Fault.REFUSED)
-        mark = wire.stamp(f"upload:{key}")
-        async with self._locks[chat.id]:
-            known = await self._said(chat.id)
-            if mark not in known:
-                known[mark] = await self._share(chat.id, file, mark)
-            return Receipt(chat, known[mark])
+        mark = marks.stamp(f"upload:{key}")
+        shared = await self._ledger.once(chat.id, mark, lambda: self._share(chat.id, file, mark))
+        return Receipt(chat, shared)
 
     async def ring(self, person: Person, text: str, *, key: str) -> Receipt:
         """Write to the person alone: Slack notifies of a direct message at once."""
         self._own(person.platform, person.id)
-        opened = await self._call("conversations.open", {"users": person.id}, again=True)
+        opened = await self._calls.call("conversations.open", {"users": person.id}, again=True)
         channel = opened["channel"]["id"]
-        said = await self._post(channel, wire.note(text), wire.stamp(f"ring:{key}"))
+        said = await self._post(channel, draw.note(text), marks.stamp(f"ring:{key}"))
         return Receipt(Chat(self._name, channel), said)
+
+    async def lacking(self) -> tuple[Scope, ...]:
+        """Return the permissions that the installation lacks, for `vigilbot doctor`.
+
+        Proves both tokens and connects to nothing: a second socket would take a running bot's
+        deliveries. Raises Permanent for a bad token, else Transient.
+        """
+        self._calls.open()
+        opened: Mapping[str, Any] = {"ok": True}
+        try:
+            _, headers = await self._calls.asked("auth.test", {}, again=True)
+            if self._app:
+                fine = {"missing_scope"}
+                opened = await self._calls.call(
+                    "apps.connections.open", {}, again=True, fine=fine, auth=self._app
+                )
+        finally:
+            await self._calls.close()
+        granted = headers.get("x-oauth-scopes")
+        if granted is None:
+            raise Permanent("Slack 没有说明授予了哪些权限，请检查 base_url 和代理")
+        return lacking(granted) if opened["ok"] else (*lacking(granted), SOCKET)
 
     # -- deeds that may not be done twice -----------------------------------------------------
 
@@ -338,80 +333,29 @@ class Slack:
         self, channel: str, body: Mapping[str, Any], mark: str, thread: str = ""
     ) -> str:
         """Post once; return `ts#stamp`, which is what an edit needs."""
-        place = f"{channel}/{thread}" if thread else channel
-        async with self._locks[channel]:
-            known = await self._said(place)
-            if mark not in known:
-                call = {"channel": channel, **body, "metadata": wire.metadata(mark)}
-                if thread:
-                    call["thread_ts"] = thread
+        call = {"channel": channel, **body, "metadata": marks.metadata(mark)}
+        if thread:
+            call["thread_ts"] = thread
 
-                async def deed() -> str:
-                    reply = await self._call("chat.postMessage", call, again=False)
-                    return str(reply["ts"])
+        async def deed() -> str:
+            reply = await self._calls.call("chat.postMessage", call, again=False)
+            return str(reply["ts"])
 
-                known[mark] = await self._once(place, mark, deed)
-            return f"{known[mark]}#{mark}"
+        said = await self._ledger.once(channel, mark, deed, thread=thread)
+        return f"{said}#{mark}"
 
     async def _share(self, channel: str, file: File, mark: str) -> str:
-        name = wire.mended(file.name) or "file"
+        name = draw.mended(file.name) or "file"
         ask = {"filename": name, "length": len(file.content)}
-        slot = await self._call("files.getUploadURLExternal", ask, again=True)
-        await self._put(slot["upload_url"], file.content)
+        slot = await self._calls.call("files.getUploadURLExternal", ask, again=True)
+        await self._calls.put(slot["upload_url"], file.content)
         call = {
             "channel_id": channel,
             "files": [{"id": slot["file_id"], "title": name}],
-            "blocks": [wire.file_note(name, mark)],
+            "blocks": [draw.file_note(name, mark)],
         }
-
-        async def deed() -> str:
-            reply = await self._call("files.completeUploadExternal", call, again=False)
-            return str(reply["files"][0]["id"])
-
-        return await self._once(channel, mark, deed)
-
-    async def _once(self, place: str, mark: str, deed: Callable[[], Awaitable[str]]) -> str:
-        """Do it; when the answer is lost, look whether it is there."""
-        try:
-            return await deed()
-        except InDoubt:
-            self._stamps.pop(place, None)
-            try:
-                known = await self._said(place)
-            except (Transient, Permanent):
-                known = {}
-            if mark in known:
-                return known[mark]
-            self._stamps.pop(place, None)  # it may still appear: look again before it is redone
-            raise
-
-    async def _said(self, place: str) -> dict[str, str]:
-        """Return the stamps of what we said in a channel, or in a thread of it (channel/thread),
-        whose replies its history does not show; read from Slack once after a start."""
-        known = self._stamps.get(place)
-        if known is None:
-            channel, _, thread = place.partition("/")
-            ask = {"channel": channel, "limit": HISTORY, "include_all_metadata": True}
-            if thread:
-                messages = (await self._replies({**ask, "ts": thread}))[::-1]
-            else:
-                page = await self._call("conversations.history", ask, again=True)
-                messages = page["messages"]
-            known = self._stamps[place] = wire.stamps(messages, self._me)
-        while len(known) > REMEMBERED:
-            del known[next(iter(known))]
-        return known
-
-    async def _replies(self, ask: Mapping[str, Any]) -> list[Any]:
-        """Return all of a thread, the oldest first: so Slack turns its pages."""
-        messages: list[Any] = []
-        cursor = ""
-        while True:
-            page = await self._call("conversations.replies", {**ask, "cursor": cursor}, again=True)
-            messages += page["messages"]
-            cursor = page.get("response_metadata", {}).get("next_cursor", "")
-            if not cursor:
-                return messages
+        reply = await self._calls.call("files.completeUploadExternal", call, again=False)
+        return str(reply["files"][0]["id"])
 
     async def _create(self, name: str) -> str | None:
         """Make a private channel, or find the one of that name that we made before; None when
@@ -419,7 +363,7 @@ class Slack:
         call = {"name": name, "is_private": True}
         fine = {"name_taken", *wire.BAD_NAMES}
         try:
-            made = await self._call("conversations.create", call, again=False, fine=fine)
+            made = await self._calls.call("conversations.create", call, again=False, fine=fine)
         except InDoubt:
             found = await self._find(name)
             if not found:
@@ -438,7 +382,7 @@ class Slack:
         cursor = ""
         while True:
             ask = {"types": "private_channel", "limit": 200, "cursor": cursor}
-            page = await self._call("users.conversations", ask, again=True)
+            page = await self._calls.call("users.conversations", ask, again=True)
             for channel in page["channels"]:
                 if channel["name"] == name and channel.get("creator") == self._me:
                     return str(channel["id"])
@@ -452,11 +396,11 @@ class Slack:
         for person in dict.fromkeys(members):
             if "@" in person.id:
                 call = {"channel": channel, "emails": [person.id], "external_limited": False}
-                await self._call("conversations.inviteShared", call, again=True)
+                await self._calls.call("conversations.inviteShared", call, again=True)
                 continue
             call = {"channel": channel, "users": person.id}
             fine = {"already_in_channel"}
-            await self._call("conversations.invite", call, again=True, fine=fine)
+            await self._calls.call("conversations.invite", call, again=True, fine=fine)
 
     # -- what people do -------------------------------------------------------------------------
 
@@ -514,8 +458,10 @@ class Slack:
         if event is None:
             return None
         names = await self._named(f"<@{event['user']}>{event['text']}")
-        files = await self._fetch_all(wire.attached(event.get("files") or ()))
+        attached = wire.attached(event.get("files") or ())
+        files = await self._fetch_all(attached)
         said = wire.message_said(event, platform=self._name, bot=self._me, names=names, files=files)
+        self._own_up(said, len(attached) - len(files))
         return await self._offer(said, body)
 
     async def _pressed(self, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -530,7 +476,14 @@ class Slack:
         files = await self._fetch_all(attached)
         at = self._clock.now()
         sent = wire.submission(body, platform=self._name, files=files, at=at)
+        self._own_up(sent, len(attached) - len(files))
         return await self._offer(sent, body)
+
+    def _own_up(self, event: Event, missing: int) -> None:
+        """Tell who sent files that some could not be had."""
+        if missing:
+            text = "有文件没有取到，请重新发送"
+            self._background(self._told(event.chat.id, event.sender.id, text))
 
     async def _offer(self, event: Event, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Queue an event and wait until it is kept or answered."""
@@ -557,21 +510,24 @@ class Slack:
     async def _ask(self, pressed: wire.Pressed) -> None:
         """Open the form that a button stands for; tell the person when that failed."""
         try:
-            view = wire.modal(pressed.form, pressed.home)
-            await self._call(
-                "views.open", {"trigger_id": pressed.trigger, "view": view}, again=True
-            )
+            view = modal.modal(pressed.form, pressed.home)
+            call = {"trigger_id": pressed.trigger, "view": view}
+            # Told twice of one press: it has opened.
+            await self._calls.call("views.open", call, again=True, fine={"exchanged_trigger_id"})
         except OutsideError as problem:
             _log.warning("slack_form_not_opened", reason=problem.reason)
-            try:
-                text = "表单没有打开，请再按一次"
-                await self._whisper(pressed.home.chat, pressed.sender.id, text)
-            except OutsideError as silence:
-                _log.warning("slack_whisper_failed", reason=silence.reason)
+            await self._told(pressed.home.chat, pressed.sender.id, "表单没有打开，请再按一次")
+
+    async def _told(self, channel: str, user: str, text: str) -> None:
+        """Whisper what is of use now or never."""
+        try:
+            await self._whisper(channel, user, text)
+        except OutsideError as silence:
+            _log.warning("slack_whisper_failed", reason=silence.reason)
 
     async def _whisper(self, channel: str, user: str, text: str) -> None:
-        call = {"channel": channel, "user": user, **wire.note(text)}
-        await self._call("chat.postEphemeral", call, again=False)
+        call = {"channel": channel, "user": user, **draw.note(text)}
+        await self._calls.call("chat.postEphemeral", call, again=False)
 
     async def _named(self, text: str) -> Mapping[str, str]:
         """Return the names of the people whom a text mentions; an unknown name is no reason to
@@ -580,7 +536,7 @@ class Slack:
             if user in self._names or user == self._me:
                 continue
             try:
-                found = await self._call("users.info", {"user": user}, again=True)
+                found = await self._calls.call("users.info", {"user": user}, again=True)
             except OutsideError as problem:
                 _log.info("slack_name_unknown", reason=problem.reason)
                 continue
@@ -591,10 +547,19 @@ class Slack:
         fetched: list[File] = []
         for file in files:
             try:
-                fetched.append(await self._fetch(file))
+                fetched.append(await self._insisted(file))
             except OutsideError as problem:
                 _log.warning("slack_file_not_fetched", reason=problem.reason)
         return tuple(fetched)
+
+    async def _insisted(self, file: wire.Attached) -> File:
+        """Fetch a file; it is asked for thrice, because nobody sends it again."""
+        for pause in BACK_OFF[:2]:
+            try:
+                return await self._calls.fetch(file)
+            except Transient as problem:
+                await self._clock.sleep(problem.retry_after or pause)
+        return await self._calls.fetch(file)
 
     # -- the socket -----------------------------------------------------------------------------
 
@@ -602,7 +567,7 @@ class Slack:
         """Open a socket that has greeted; raises Transient, or Permanent for a bad token."""
         from adapters.slack.socket import Socket  # noqa: PLC0415 -- see __aenter__
 
-        opened = await self._call("apps.connections.open", {}, again=True, auth=app_token)
+        opened = await self._calls.call("apps.connections.open", {}, again=True, auth=app_token)
         assert self._bolt
         socket = Socket(opened["url"], self._bolt, ping=self._ping)
         try:
@@ -664,102 +629,7 @@ class Slack:
         if problem and not isinstance(problem, wire.Dropped):
             self._heard.put_nowait(problem)
 
-    # -- calls ----------------------------------------------------------------------------------
-
-    def _connected(self) -> httpx.AsyncClient:
-        if self._http is None:
-            raise Transient("Slack 没有连接")
-        return self._http
-
     def _own(self, platform: str, its_id: str) -> None:
-        self._connected()
+        self._calls.reach()
         if platform != self._name or not its_id:
             raise Permanent(f"不是 Slack 上的人或频道：{its_id}", fault=Fault.REFUSED)
-
-    async def _call(
-        self,
-        method: str,
-        body: Mapping[str, Any],
-        *,
-        again: bool,
-        fine: Collection[str] = (),
-        auth: httpx.Auth | None = None,
-    ) -> dict[str, Any]:
-        """Call a method of the Web API; `again` says that a second call does no harm, `fine` are
-        the errors that the caller reads for itself.
-
-        Raises the three errors; a lost answer is InDoubt only where a second call would harm.
-        """
-        request = self._connected().build_request(
-            "POST", self._base + method, data=_form(body), timeout=self._timeout
-        )
-        response = await self._ask_far_side(request, method, auth or self._bot, again=again)
-        try:
-            reply = response.json()
-        except ValueError:
-            reply = None
-        if not isinstance(reply, dict):
-            if response.is_client_error:  # not Slack's own way to say no: a proxy, a wrong base_url
-                reason = f"Slack {method}：HTTP {response.status_code}，请检查 base_url 和代理"
-                raise Permanent(reason, fault=Fault.REFUSED)
-            raise _lost(f"Slack {method}：回答不是 JSON", again=again)
-        if reply.get("ok") is not True:
-            error = str(reply.get("error", "unknown_error"))
-            if error in fine:
-                return reply
-            raise wire.fault(method, error, again=again, retry_after=_retry_after(response))
-        return reply
-
-    async def _ask_far_side(
-        self, request: httpx.Request, what: str, auth: httpx.Auth | None, *, again: bool
-    ) -> httpx.Response:
-        try:
-            response = await self._connected().send(request, auth=auth)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as problem:
-            raise Transient(f"连不上 Slack（{type(problem).__name__}）") from problem
-        except httpx.HTTPError as problem:
-            reason = f"Slack {what}：没有收到回答（{type(problem).__name__}）"
-            raise _lost(reason, again=again) from problem
-        except RuntimeError as problem:  # httpx: the client was closed under a call
-            raise Transient("Slack 没有连接") from problem
-        if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-            pause = _retry_after(response)
-            raise Transient(f"Slack {what}：超过频率限制", retry_after=pause)
-        if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
-            raise _lost(f"Slack {what}：HTTP {response.status_code}", again=again)
-        return response
-
-    async def _put(self, url: str, content: bytes) -> None:
-        """Hand over a file's bytes; the address is its own ticket and takes no token."""
-        request = self._connected().build_request("POST", url, content=content)
-        response = await self._ask_far_side(request, "上传文件", None, again=True)
-        if response.status_code != httpx.codes.OK:
-            raise Permanent(f"Slack 上传文件：HTTP {response.status_code}", fault=Fault.REFUSED)
-
-    async def _fetch(self, file: wire.Attached) -> File:
-        """Get a file that somebody sent; the token goes to Slack's own hosts alone."""
-        if not wire.trusted(file.url, self._base):
-            raise Permanent("文件不在 Slack 上", fault=Fault.REFUSED)
-        request = self._connected().build_request("GET", file.url)
-        response = await self._ask_far_side(request, "下载文件", self._bot, again=True)
-        if response.status_code != httpx.codes.OK:
-            # Without files:read Slack redirects to a page where one signs in.
-            raise Permanent(f"Slack 下载文件：HTTP {response.status_code}", fault=Fault.REFUSED)
-        return File(file.name, response.content)
-
-
-def _form(body: Mapping[str, Any]) -> dict[str, str]:
-    """Return the body as a form, which every method takes; some take no JSON."""
-    return {
-        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        for name, value in body.items()
-    }
-
-
-def _lost(reason: str, *, again: bool) -> Transient | InDoubt:
-    return Transient(reason) if again else InDoubt(reason, fault=Fault.NETWORK)
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    text = response.headers.get("Retry-After", "")
-    return float(text) if text.isdecimal() else None

@@ -17,13 +17,14 @@ from adapters.sources import (
     vigilops,
     zabbix,
 )
+from adapters.sources.cut import Cut
 from adapters.sources.huawei import Confirmation
 from adapters.sources.mapping import Shape
 from adapters.words import Alert
 
 
-def _none_left_out(body: bytes) -> int:
-    return 0
+def _none_left_out(body: bytes) -> Cut | None:
+    return None
 
 
 def _not_looked_at(body: bytes) -> bool:
@@ -45,8 +46,9 @@ class Source:
     """Raises UsageError, in Chinese and English, for what cannot be read, and nothing else."""
     plain: Callable[[bytes], bool] = _not_looked_at
     """Does `decode` surely find alerts in it? Asked where posts are many; raises as `decode` does."""
-    truncated: Callable[[bytes], int] = _none_left_out
-    """How many alerts the sender says that it left out; it is asked of what `decode` has read."""
+    truncated: Callable[[bytes], Cut | None] = _none_left_out
+    """What the sender says that it left out, asked of what `decode` has read; raises as it does.
+    None: such a sender never says."""
     handshake: Callable[[bytes], Confirmation | None] = _no_handshake
     """The question whether the address is ours, if that was posted; raises as `decode` does."""
 

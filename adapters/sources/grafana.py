@@ -12,7 +12,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct, field
 
-from adapters.sources import reading
+from adapters.sources import cut, reading
+from adapters.sources.cut import Cut
 from adapters.sources.reading import Labels, Text, Wrong
 from adapters.words import Alert
 
@@ -38,12 +39,7 @@ class _Webhook(Struct):
     alerts: list[_Alert]
 
 
-class _Count(Struct):
-    truncated: int = field(name="truncatedAlerts", default=0)
-
-
 _WEBHOOK = msgspec.json.Decoder(_Webhook)
-_COUNT = msgspec.json.Decoder(_Count)
 
 
 def decode(body: bytes, now: datetime) -> tuple[Alert, ...]:
@@ -55,9 +51,9 @@ def decode(body: bytes, now: datetime) -> tuple[Alert, ...]:
     return reading.each(entries, reading.typed(_Alert, _alert, WRONG), WRONG, now)
 
 
-def truncated(body: bytes) -> int:
-    """Return how many alerts Grafana left out (the contact point's Max Alerts)."""
-    return max(0, reading.read(_COUNT, body, WRONG).truncated)
+def truncated(body: bytes) -> Cut:
+    """Return what Grafana left out (the contact point's Max Alerts)."""
+    return cut.read(body, WRONG)
 
 
 def _alert(wire: _Alert, now: datetime) -> Alert:

@@ -20,7 +20,15 @@ from uuid import uuid4
 import structlog
 
 from adapters.card import Card
-from adapters.port import Capabilities, Fault, OutsideError, Permanent, Transient, UsageError
+from adapters.port import (
+    Capabilities,
+    Fault,
+    OutsideError,
+    Permanent,
+    Redraw,
+    Transient,
+    UsageError,
+)
 from adapters.webchat import wire
 from adapters.webchat.wire import Attachment, Group, Post
 from adapters.words import Chat, Click, Event, File, Message, Person, Receipt, Submission
@@ -111,7 +119,9 @@ class WebChat:
             if self._db:
                 self._forget(event)
 
-    async def answer(self, event: Click | Submission, text: str, *, ok: bool) -> None:
+    async def answer(
+        self, event: Click | Submission, text: str, *, ok: bool, redraw: Redraw | None = None
+    ) -> None:
         """Do nothing: the page shows a press at once, and what it caused as a card."""
 
     async def send(self, chat: Chat, card: Card, *, key: str) -> Receipt:
@@ -249,6 +259,11 @@ class WebChat:
         with closing(self._connected().execute(query, (file_id,))) as found:
             row = found.fetchone()
         return File(row[0], row[1]) if row else None
+
+    @property
+    def untaken(self) -> int:
+        """How many things that people did the reader of `events` has not taken yet."""
+        return len(self._pending)
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
         """Call `watcher` after each change, with the post or None for a group; return its end."""

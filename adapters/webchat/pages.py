@@ -35,7 +35,9 @@ from adapters.card import (
     Text,
     Tone,
 )
+from adapters.chart import Chart
 from adapters.port import UsageError
+from adapters.webchat import charts
 from adapters.webchat.link import MAX_FILE_BYTES, WebChat
 from adapters.webchat.wire import Post
 from adapters.words import Chat, File, Person
@@ -405,16 +407,6 @@ class _Page:
     def _draw_block(self, drawn: _Drawn, at: int) -> None:
         block = drawn.blocks[at][0]
         match block:
-            case Text(text, style):
-                ui.label(text).classes(f"vb-text {style.value}")
-            case Mention():
-                _draw_mention(block)
-            case Fields():
-                _draw_fields(block)
-            case Table():
-                _draw_table(block)
-            case Progress():
-                _draw_progress(block)
             case Checklist():
                 _draw_checklist(block, drawn.turned)
             case Buttons(buttons):
@@ -423,6 +415,8 @@ class _Page:
                         self._draw_button(drawn, at, place, button)
             case Form():
                 self._draw_form(drawn, at, block)
+            case _:
+                _draw_read(block)
 
     def _draw_button(self, drawn: _Drawn, at: int, place: int, button: Button) -> None:
         client, post = context.client, drawn.post
@@ -503,6 +497,24 @@ def _same_looks(before: Block, after: Block) -> bool:
         return False
     looks = [[replace(button, action="") for button in block.buttons] for block in (before, after)]
     return looks[0] == looks[1]
+
+
+def _draw_read(block: Text | Mention | Fields | Table | Progress | Chart) -> None:
+    """Draw what is read alone."""
+    match block:
+        case Text(text, style):
+            ui.label(text).classes(f"vb-text {style.value}")
+        case Mention():
+            _draw_mention(block)
+        case Fields():
+            _draw_fields(block)
+        case Table():
+            _draw_table(block)
+        case Progress():
+            _draw_progress(block)
+        case Chart():
+            # Not washed: it is ours, and its texts are text nodes already.
+            ui.html(charts.markup(block), sanitize=False).classes("w-full")
 
 
 def _draw_fields(fields: Fields) -> None:

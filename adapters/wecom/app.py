@@ -20,6 +20,7 @@ import httpx
 from adapters.port import Clock, Fault, InDoubt, Permanent, Transient
 from adapters.wecom import wire
 from adapters.wecom.crypto import Seal, Unsealed, sealed_in
+from adapters.wecom.pace import Pace
 from adapters.words import NOTHING, Chat, File, Message, Person, Secret
 
 EARLY = timedelta(minutes=5)
@@ -27,9 +28,19 @@ EARLY = timedelta(minutes=5)
 INVALID = frozenset({40014, 42001, 40001})
 """What is said of a token that is over or was taken back early (91039)."""
 BUSY = frozenset({-1, 45009, 45033})
+WORDS = {
+    40001: "app_secret 不对",
+    40013: "corp_id 不对",
+    40056: "agent_id 不对",
+    301002: "agent_id 不是这个 app_secret 的应用",
+    60020: "本机的出口地址不在应用的「企业可信 IP」里",
+}
+"""What some refusals mean (90313)."""
 TEXT_BYTES = 2048
 """Of a message of the app or the robot."""
 ROBOT_PER_MINUTE = 20
+MEMBER_PER_MINUTE, MEMBER_PER_HOUR = 30, 1000
+"""Of the app's messages to one member; what is beyond is dropped and nobody is told (90236)."""
 GROUP_NAME = 50
 LEAST_GROUP = 2
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
@@ -100,11 +111,18 @@ class App:
         self._clock = clock
         self._seal = Seal(token, aes_key, corp_id)
         self._auth = TokenAuth(corp_id, secret, clock, self._base)
-        self._http = httpx.AsyncClient(timeout=10)
+        self._http = _client()
+        self._pace = Pace(
+            clock, "企业微信应用给同一个人", per_minute=MEMBER_PER_MINUTE, per_hour=MEMBER_PER_HOUR
+        )
         self._codes: dict[str, str] = {}
 
     async def close(self) -> None:
         await self._http.aclose()
+
+    async def described(self) -> Mapping[str, Any]:
+        """Return what the enterprise says of the app: who sees it, and is it switched on (90227)."""
+        return await self._ask("GET", "agent/get", params={"agentid": self._agent}, doing="查应用")
 
     # -- what is said ---------------------------------------------------------------------------
 
@@ -129,10 +147,13 @@ class App:
 
     async def say(self, place: str, text: str) -> None:
         """Write Markdown to a group of the app, or to a person (@ and who)."""
-        for piece in pieces(text, TEXT_BYTES):
+        parts = pieces(text, TEXT_BYTES)
+        self._spend(place, len(parts))
+        for piece in parts:
             await self._send(place, {"msgtype": "markdown", "markdown": {"content": piece}})
 
     async def show(self, place: str, card: wire.Json) -> None:
+        self._spend(place, 1)
         await self._send(place, {"msgtype": "template_card", "template_card": card})
 
     async def post(self, place: str, file: File) -> None:
@@ -147,6 +168,7 @@ class App:
             )
         except InDoubt as problem:
             raise Transient(problem.reason) from problem
+        self._spend(place, 1)
         await self._send(place, {"msgtype": "file", "file": {"media_id": media["media_id"]}})
 
     async def update(self, code: str, card: wire.Json) -> None:
@@ -155,6 +177,10 @@ class App:
         shown = {**card, "replace_text": over[0]} if over else card
         body = {"agentid": self._agent, "response_code": code, "template_card": shown}
         await self._ask("POST", "message/update_template_card", json=body, doing="更新卡片")
+
+    def _spend(self, place: str, count: int) -> None:
+        if place.startswith("@"):
+            self._pace.take(place, count)
 
     async def _send(self, place: str, what: wire.Json) -> None:
         if place.startswith("@"):
@@ -238,22 +264,18 @@ class Robot:
 
     def __init__(self, url: Secret, clock: Clock) -> None:
         self._url = url
-        self._clock = clock
-        self._http = httpx.AsyncClient(timeout=10)
-        self._sent: list[datetime] = []
+        self._pace = Pace(clock, "企业微信群机器人", per_minute=ROBOT_PER_MINUTE)
+        self._http = _client()
 
     async def close(self) -> None:
         await self._http.aclose()
 
     async def say(self, text: str, user: str) -> None:
         """Write a text and mention one person; raises the three errors. 20 a minute are allowed."""
-        now = self._clock.now()
-        self._sent = [at for at in self._sent if now - at < timedelta(minutes=1)]
-        if len(self._sent) >= ROBOT_PER_MINUTE:
-            raise Transient("企业微信群机器人每分钟只能发 20 条", retry_after=60)
-        self._sent.append(now)
+        parts = pieces(text, TEXT_BYTES)
+        self._pace.take("", len(parts))
         mentions = {"mentioned_list": [user]} if user else {}
-        for piece in pieces(text, TEXT_BYTES):
+        for piece in parts:
             body = {"msgtype": "text", "text": {"content": piece, **mentions}}
             try:
                 response = await self._http.post(self._url.reveal(), json=body)
@@ -272,6 +294,14 @@ class HideQueries(logging.Filter):
         if isinstance(record.args, tuple):
             record.args = tuple(_bare(arg) for arg in record.args)
         return True
+
+
+_hide = HideQueries()
+
+
+def _client() -> httpx.AsyncClient:
+    logging.getLogger("httpx").addFilter(_hide)
+    return httpx.AsyncClient(timeout=10)
 
 
 def _bare(arg: Any) -> Any:
@@ -316,7 +346,8 @@ def _told(response: httpx.Response, doing: str, *, fine: bool = False) -> Mappin
     if code in BUSY:
         raise Transient(f"企业微信{doing}：太频繁（{code}）", retry_after=10)
     if code and not fine:
-        raise Permanent(f"企业微信{doing}：被拒绝（{code}）", fault=Fault.REFUSED)
+        words = WORDS.get(code, "被拒绝")
+        raise Permanent(f"企业微信{doing}：{words}（{code}）", fault=Fault.REFUSED)
     return told
 
 

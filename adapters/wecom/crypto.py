@@ -86,8 +86,25 @@ class Seal:
         return body[4 : 4 + length]
 
     def _cipher(self) -> Cipher[modes.CBC]:
-        key = base64.b64decode(self._aes_key.reveal() + "=")
-        return Cipher(algorithms.AES(key), modes.CBC(key[:16]))
+        return _cipher(base64.b64decode(self._aes_key.reveal() + "="))
+
+
+def opened_file(sealed: bytes, aes_key: str) -> bytes:
+    """Return a file that a person sent, by the key of its own that came with its address; raises
+    Unsealed (as @wecom/aibot-node-sdk 1.0.7 does it, decryptFile)."""
+    try:
+        decryptor = _cipher(base64.b64decode(aes_key, validate=True)).decryptor()
+        plain = decryptor.update(sealed) + decryptor.finalize()
+    except (binascii.Error, ValueError) as problem:
+        raise Unsealed("form") from problem
+    pad = plain[-1] if plain else 0
+    if not 1 <= pad <= BLOCK or plain[-pad:] != bytes([pad]) * pad:
+        raise Unsealed("padding")
+    return plain[:-pad]
+
+
+def _cipher(key: bytes) -> Cipher[modes.CBC]:
+    return Cipher(algorithms.AES(key), modes.CBC(key[:16]))
 
 
 def sealed_in(body: bytes) -> str:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, Self
 
 import structlog
 
-from adapters.card import Button, Buttons, Card, Form, dumps, loads
+from adapters.card import Card, Form, dumps
 from adapters.port import (
     Capabilities,
     Clock,
@@ -27,19 +26,19 @@ from adapters.port import (
     InDoubt,
     OutsideError,
     Permanent,
+    Redraw,
+    Stopped,
     Transient,
 )
 from adapters.wecom import wire
-from adapters.wecom.app import App, HideQueries, Robot
-from adapters.wecom.media import hand_over
-from adapters.wecom.memory import BEGUN, Memory
-from adapters.wecom.pages import OPEN_FOR, Pages
-from adapters.wecom.socket import ACK, Lease, Socket, alone
-from adapters.words import Chat, Click, Event, File, Person, Receipt, Secret, Submission
+from adapters.wecom.app import App, Robot
+from adapters.wecom.media import fetched, hand_over
+from adapters.wecom.memory import BEGUN, Kept, Memory, Shared
+from adapters.wecom.pages import Pages
+from adapters.wecom.presses import BUDGET, CODE, Presses
+from adapters.wecom.socket import ACK, Alone, Lease, Socket
+from adapters.words import Chat, Click, Event, File, Message, Person, Receipt, Secret, Submission
 
-BUDGET = 5.0
-"""Seconds after a press in which its card can be replaced (101027)."""
-MARGIN = 1.0
 FRESH = timedelta(minutes=5)
 """How long a message can be answered with a stream: 6 minutes in 101463, 10 in newer texts."""
 STREAMS = 2
@@ -48,11 +47,8 @@ REMEMBERED = 500
 """Messages whose answer may still be tied to them."""
 FIRST = 5.0
 DONE = "done"
-CODE = "code:"
-"""Before a one-time update code, where a press came by the app."""
 
 _log = structlog.get_logger(__name__)
-_hide = HideQueries()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +61,11 @@ class _Asked:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class _Pressed:
-    """A press whose card waits to be replaced."""
-
-    req: str
-    user: str
-    card: wire.Json
-
-
 class WeCom:
     """A `ChatPlatform` whose groups are made by hand.
 
-    `state` is a file of its own; `public_url` is where the pages of forms are. Raises `Transient`,
+    `state` is a file of its own; `public_url` is where the pages of forms are. Of several replicas
+    `lease` says which one connects, and `shared` is what the next one must know. Raises `Transient`,
     `Permanent` and `InDoubt` only.
     """
 
@@ -90,7 +78,8 @@ class WeCom:
         clock: Clock,
         ws_url: str = "wss://openws.work.weixin.qq.com",
         public_url: str = "",
-        lease: Lease = alone,
+        lease: Lease | None = None,
+        shared: Shared | None = None,
         app: App | None = None,
         robot: Robot | None = None,
         ack: float = ACK,
@@ -100,9 +89,21 @@ class WeCom:
         self._app = app
         self._robot = robot
         self._memory = Memory(state)
-        self.pages = Pages(self._memory, clock, self._public_url, self._keep)
+        self._kept = Kept(self._memory, shared)
+        self.pages = Pages(self._kept, clock, self._public_url, self._keep)
+        self._lease = lease or Alone()
         self._socket = Socket(
-            bot_id, secret, self._take, url=ws_url, clock=clock, lease=lease, ack=ack
+            bot_id, secret, self._take, url=ws_url, clock=clock, lease=self._lease, ack=ack
+        )
+        self._presses = Presses(
+            self._memory,
+            self._kept,
+            self.pages,
+            self._socket,
+            app=app,
+            clock=clock,
+            keep=self._keep,
+            spawn=self._spawn,
         )
         self._running: asyncio.Task[None] | None = None
         self._arrived = asyncio.Event()
@@ -110,9 +111,12 @@ class WeCom:
         self._streams: dict[str, _Asked] = {}
         self._last: dict[str, str] = {}
         """What each open stream shows."""
-        self._waiting: dict[str, _Pressed] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._people: set[str] = set()
+        self._met: set[str] = set()
+        """Chats that have spoken since we are here."""
         self._broken: BaseException | None = None
+        self._stopped: Stopped | None = None
 
     # -- the port ---------------------------------------------------------------------------
 
@@ -137,11 +141,22 @@ class WeCom:
             per_chat_per_hour=1000,
         )
 
+    @property
+    def speaks(self) -> bool:
+        """Is the one connection this replica's? While it is another's, that one is to speak."""
+        return self._socket.mine
+
+    @property
+    def stopped(self) -> Stopped | None:
+        """Set when we were thrown out or refused for good. `speaks` stays as it is then: what is to be
+        said is refused with the reason, and an alarm goes to the group robot."""
+        return self._stopped
+
     async def __aenter__(self) -> Self:
         """Connect. What cannot be reached is tried on in the background; a wrong secret is told."""
         self._memory.open(self._clock.now())
+        await self._kept.forget(self._clock.now())
         self._arrived = asyncio.Event()
-        logging.getLogger("httpx").addFilter(_hide)
         self._running = asyncio.create_task(self._connected(), name="wecom-socket")
         self._running.add_done_callback(self._report)
         tried = asyncio.create_task(self._socket.tried.wait())
@@ -153,12 +168,12 @@ class WeCom:
 
     async def __aexit__(self, *exc: object) -> None:
         """Close; who pressed and was not answered is told that it is kept."""
-        for number in tuple(self._waiting):
-            await self._settle(number, wire.RECEIVED, ok=True)
+        await self._presses.settle_all()
         for task in (*self._tasks, *([self._running] if self._running else [])):
             task.cancel()
             await asyncio.wait({task})
         self._running = None
+        await self._lease.give_up()
         if self._app:
             await self._app.close()
         if self._robot:
@@ -181,15 +196,17 @@ class WeCom:
             if self._memory.is_open:
                 self._memory.drop("event", name)
 
-    async def answer(self, event: Click | Submission, text: str, *, ok: bool) -> None:
+    async def answer(
+        self, event: Click | Submission, text: str, *, ok: bool, redraw: Redraw | None = None
+    ) -> None:
         """Replace the card that was pressed: for everybody when it counts, for the presser alone
         when not. Of a form's page, tell it on the page."""
         self.pages.settle(event.id, text, ok=ok)
-        await self._settle(event.id, text, ok=ok)
+        await self._presses.settle(event.id, text, ok=ok)
 
     async def send(self, chat: Chat, card: Card, *, key: str) -> Receipt:
         """Say the card's text, then what can be pressed on it."""
-        self._reach(chat)
+        await self._reach(chat)
         name = wire.ident(key)
         drawn = wire.draw(card, name, self._public_url)
         if self._app and (place := _of_app(chat)):
@@ -198,13 +215,15 @@ class WeCom:
         for one in drawn.cards:
             body = json.dumps([chat.id, one, dumps(card)], ensure_ascii=False)
             self._memory.keep("card", one["task_id"], body, self._clock.now())
+            if self._kept.shares:
+                await self._kept.keep("card", one["task_id"], body, self._clock.now())
         if drawn.markdown:
             # The inbox calls its answer after the message: that one is answered at its own address.
             asked = self._fresh(self._asked.get(key.rpartition(":")[2]))
             await self._once(f"say:{key}", lambda: self._say(chat, drawn.markdown, asked, name))
         for one in drawn.cards:
             await self._once(f"card:{one['task_id']}", partial(self._show, chat, one))
-        return Receipt(chat, name)
+        return Receipt(chat, name, bool(drawn.markdown) + len(drawn.cards))
 
     async def edit(self, receipt: Receipt, card: Card) -> Receipt:
         """Redraw a stream that is open; Permanent for all else that was ever sent."""
@@ -252,7 +271,7 @@ class WeCom:
         return chat
 
     async def upload(self, chat: Chat, file: File, *, key: str) -> Receipt:
-        self._reach(chat)
+        await self._reach(chat)
         if not file.content or len(file.content) > wire.FILE_BYTES:
             raise Permanent("企业微信的文件不能是空的，最多 50 MB", fault=Fault.REFUSED)
         await self._once(f"file:{key}", lambda: self._post(chat, file))
@@ -265,11 +284,20 @@ class WeCom:
         await self._once(f"ring:{key}", lambda: self._ring(person.id, text))
         return Receipt(wire.direct(person.id), wire.ident(key))
 
+    async def relay(self, text: str, *, key: str) -> Receipt:
+        """Say a text in the group of the robot, for a chat that cannot be written to."""
+        self._opened()
+        robot = self._robot
+        if robot is None:
+            raise Permanent("没有设置企业微信群机器人", fault=Fault.REFUSED)
+        await self._once(f"relay:{key}", lambda: robot.say(text, ""))
+        return Receipt(Chat(self.name, "robot"), wire.ident(key))
+
     # -- the pages of forms ---------------------------------------------------------------------
 
-    def asked(self, token: str) -> Form | None:
+    async def asked(self, token: str) -> Form | None:
         """Return the form of a page; None when there is none, or its time is over."""
-        return self.pages.asked(token)
+        return await self.pages.asked(token)
 
     async def filled(
         self, token: str, values: Mapping[str, str], files: Sequence[File]
@@ -287,76 +315,78 @@ class WeCom:
             return self._app.proved(query)
         status, heard = self._app.opened(query, body)
         if isinstance(heard, wire.Press):
-            self._pressed(f"{CODE}{self._app.code_of(heard.id)}", heard)
+            self._presses.take(f"{CODE}{self._app.code_of(heard.id)}", heard)
         elif heard:
-            self._keep(heard)
+            self._know(heard.sender.id, self._clock.now())
+            self._keep(replace(heard, mentions=self._named(heard.text)))
         return status, ""
 
     def _take(self, cmd: str, req: str, body: Mapping[str, Any]) -> None:
         now = self._clock.now()
         chat = wire.chat_of(body)
-        if self._memory.get("chat", chat.id) is None:
-            self._memory.keep("chat", chat.id, DONE, now)
+        self._meet(chat, now)
         if cmd == "aibot_msg_callback":
-            if said := wire.message(body, now):
+            self._know(body["from"]["userid"], now)
+            files = wire.attached(body)
+            if said := wire.message(body, now) or (wire.bare(body, now) if files else None):
+                said = replace(said, mentions=self._named(said.text))
                 self._asked[said.id] = _Asked(req, chat, said.sender.id, now)
                 for old in list(self._asked)[:-REMEMBERED]:
                     del self._asked[old]
-                self._keep(said)
+                if files:
+                    self._spawn(self._fetch(said, files))
+                else:
+                    self._keep(said)
         elif pressed := wire.press(body, now):
-            self._pressed(req, pressed)
+            self._presses.take(req, pressed)
         self._arrived.set()
 
-    def _pressed(self, req: str, pressed: wire.Press) -> None:
-        """Answer what only leads to another card; keep what is a deed, and answer it in time."""
-        found = self._memory.get("card", pressed.task)
-        if found is None or pressed.key == wire.OVER:
-            return
-        _, card, told = json.loads(found[0])
-        here = _Pressed(req, pressed.sender.id, card)
-        neutral = loads(told)
-        button = _button(neutral, pressed.key)
-        if pressed.key == wire.BACK:
-            self._spawn(self._replace(here, card, alone=True))
-        elif button and button.confirm:
-            self._spawn(self._replace(here, wire.ask_again(card, button), alone=True))
-        elif form := _form(neutral, pressed.key):
-            self._spawn(self._replace(here, self._to_page(here, pressed, form), alone=True))
-        elif event := wire.acted(pressed):
-            self._waiting[event.id] = here
-            self._spawn(self._in_time(event.id))
-            self._keep(event)
+    async def _fetch(self, said: Message, files: Sequence[wire.Attached]) -> None:
+        """Keep a message with its files; one that cannot be had is no reason to lose the words."""
+        found: list[File] = []
+        for file in files:
+            try:
+                found.append(await fetched(file))
+            except OutsideError as problem:
+                _log.warning("wecom_file_not_fetched", reason=problem.reason)
+        self._keep(replace(said, files=tuple(found)))
 
-    def _to_page(self, here: _Pressed, pressed: wire.Press, form: Form) -> wire.Json:
-        url = self.pages.open(pressed.chat, here.user, form)
-        return wire.to_page(here.card, form, url, int(OPEN_FOR.total_seconds() // 60))
+    def _meet(self, chat: Chat, now: datetime) -> None:
+        """Remember that a chat has spoken."""
+        if chat.id in self._met:
+            return
+        self._met.add(chat.id)
+        if self._memory.get("chat", chat.id) is None:
+            self._memory.keep("chat", chat.id, DONE, now)
+        if self._kept.shares:
+            self._spawn(self._introduce(chat, now))
+
+    def _know(self, user: str, now: datetime) -> None:
+        """Remember an account that has spoken: it can be written behind an @. Case is nothing there."""
+        if user not in self._people:
+            self._people.add(user)
+            self._memory.keep("person", user.casefold(), user, now)
+
+    def _named(self, text: str) -> tuple[Person, ...]:
+        """Return whom a text means by their accounts; who never spoke to the bot is nobody."""
+        found = []
+        for name in wire.named(text):
+            known = self._memory.get("person", name.casefold())
+            if known:
+                # As it was written, so that the command finds it again.
+                found.append(Person(self.name, known[0], name))
+        return tuple(found)
+
+    async def _introduce(self, chat: Chat, now: datetime) -> None:
+        try:
+            await self._kept.keep("chat", chat.id, DONE, now)
+        except Transient as problem:
+            self._met.discard(chat.id)  # told again at its next word
+            _log.warning("wecom_chat_not_shared", reason=problem.reason)
 
     def _keep(self, event: Event) -> None:
         self._memory.keep("event", event.id, wire.kept(event), self._clock.now())
         self._arrived.set()
-
-    async def _in_time(self, number: str) -> None:
-        await self._clock.sleep(BUDGET - MARGIN)
-        await self._settle(number, wire.RECEIVED, ok=True)
-
-    async def _settle(self, number: str, text: str, *, ok: bool) -> None:
-        here = self._waiting.pop(number, None)
-        if here:
-            card = wire.confirmed(here.card, text) if ok else wire.refused(here.card, text)
-            await self._replace(here, card, alone=not ok)
-
-    async def _replace(self, here: _Pressed, card: wire.Json, *, alone: bool) -> None:
-        """Replace a card in answer to its press; what is lost here is only how it looks."""
-        try:
-            if self._app and here.req.startswith(CODE):
-                await self._app.update(here.req.removeprefix(CODE), card)
-                return
-            body = wire.update(card, here.user if alone else "")
-            await self._socket.call(
-                "aibot_respond_update_msg", body, req=here.req, doing="更新卡片"
-            )
-        except OutsideError as problem:
-            _log.warning("wecom_card_not_replaced", reason=problem.reason)
 
     # -- what is said ---------------------------------------------------------------------------
 
@@ -402,7 +432,7 @@ class WeCom:
         direct = wire.direct(user)
         if self._app:
             await self._app.say(direct.id, text)
-        elif self._known(direct) and not self._socket.ended:
+        elif not self._socket.ended and await self._known(direct):
             body = {"msgtype": "markdown", "markdown": {"content": text}}
             await self._push(direct, body)
         elif self._robot:
@@ -412,18 +442,25 @@ class WeCom:
 
     async def _once(self, name: str, do: Callable[[], Awaitable[None]]) -> None:
         """Do a deed unless it is done; one that was begun and whose end nobody saw is in doubt."""
-        known = self._memory.get("deed", name)
+        known = await self._kept.get("deed", name)
         if known and known[0] == BEGUN:
             raise InDoubt("企业微信没有回答是否发出，也无法查询", fault=Fault.NETWORK)
         if known:
             return
-        self._memory.keep("deed", name, BEGUN, self._clock.now())
+        await self._kept.keep("deed", name, BEGUN, self._clock.now())
         try:
             await do()
         except (Transient, Permanent):
-            self._memory.drop("deed", name)
+            await self._noted(self._kept.drop("deed", name))
             raise
-        self._memory.keep("deed", name, DONE, self._clock.now())
+        await self._noted(self._kept.keep("deed", name, DONE, self._clock.now()))
+
+    async def _noted(self, writing: Awaitable[None]) -> None:
+        """Write how a deed ended. What cannot be written stays begun: asked again it is in doubt."""
+        try:
+            await writing
+        except Transient as problem:
+            _log.warning("wecom_end_not_noted", reason=problem.reason)
 
     # -- what is known --------------------------------------------------------------------------
 
@@ -435,7 +472,7 @@ class WeCom:
         if person.platform != self.name or not person.id:
             raise Permanent(f"不是企业微信的成员：{person.id}", fault=Fault.REFUSED)
 
-    def _reach(self, chat: Chat) -> None:
+    async def _reach(self, chat: Chat) -> None:
         """Raise what keeps us from speaking in a chat."""
         self._opened()
         if chat.platform != self.name:
@@ -445,11 +482,11 @@ class WeCom:
                 raise Permanent("没有配置企业微信的自建应用", fault=Fault.REFUSED)
         elif reason := self._lost():
             raise Permanent(reason, fault=Fault.DROPPED)
-        elif not self._known(chat):
+        elif not await self._known(chat):
             raise Permanent(wire.UNHEARD, fault=Fault.REFUSED)
 
-    def _known(self, chat: Chat) -> bool:
-        return self._memory.get("chat", chat.id) is not None
+    async def _known(self, chat: Chat) -> bool:
+        return chat.id in self._met or await self._kept.get("chat", chat.id) is not None
 
     def _lost(self) -> str:
         return self._socket.ended.reason if self._socket.ended else ""
@@ -465,7 +502,9 @@ class WeCom:
         throw the other one out, and the other platforms go on."""
         await self._socket.run()
         reason = self._lost()
+        self._stopped = Stopped(self._clock.now(), reason)
         _log.error("wecom_stopped", reason=reason)
+        self._spawn(self._socket.hold())
         if self._robot:
             try:
                 await self._robot.say(f"企业微信机器人已停止：{reason}", "")
@@ -488,13 +527,3 @@ class WeCom:
 def _of_app(chat: Chat) -> str:
     """Return whom the app is to write to: a group of its own, or @ and a person; else empty."""
     return chat.id.removeprefix("app:") if chat.id.startswith("app:") else ""
-
-
-def _button(card: Card, key: str) -> Button | None:
-    buttons = [b for block in card.blocks if isinstance(block, Buttons) for b in block.buttons]
-    return next((b for b in buttons if f"{wire.PRESS}{b.action}" == key), None)
-
-
-def _form(card: Card, key: str) -> Form | None:
-    forms = [block for block in card.blocks if isinstance(block, Form)]
-    return next((form for form in forms if f"{wire.ASK}{form.action}" == key), None)

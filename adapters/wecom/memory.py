@@ -8,11 +8,13 @@ until the reader of `events` asks for the next, and who has spoken to the bot is
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from adapters.memory import BEGUN, DROP, KEEP, Rows
 
-__all__ = ["BEGUN", "Memory"]
+__all__ = ["BEGUN", "Kept", "Memory", "Shared"]
 
 
 class Memory(Rows):
@@ -47,3 +49,51 @@ class Memory(Rows):
                 db.execute(statement, values)
         except sqlite3.Error as problem:
             raise self._unwritable(problem) from problem
+
+
+class Shared(Protocol):
+    """Rows that every replica of the bot sees; Transient when they cannot be had."""
+
+    async def get(self, kind: str, name: str) -> tuple[str, datetime] | None: ...
+
+    async def keep(self, kind: str, name: str, body: str, now: datetime) -> None: ...
+
+    async def drop(self, kind: str, name: str) -> None: ...
+
+    async def forget(self, ages: Mapping[str, timedelta], now: datetime) -> None: ...
+
+
+class Kept:
+    """The rows that a replica which takes over must know: who has spoken, which cards can be pressed,
+    which forms are open, what was said and what is in doubt. Without replicas they are our own file's.
+    """
+
+    def __init__(self, own: Memory, shared: Shared | None) -> None:
+        self._own = own
+        self._shared = shared
+
+    @property
+    def shares(self) -> bool:
+        """Are there other replicas to know of it?"""
+        return self._shared is not None
+
+    async def get(self, kind: str, name: str) -> tuple[str, datetime] | None:
+        """Return (body, when it was written)."""
+        found = await self._shared.get(kind, name) if self._shared else None
+        # Our own file may be from before there were replicas.
+        return found or self._own.get(kind, name)
+
+    async def keep(self, kind: str, name: str, body: str, now: datetime) -> None:
+        if self._shared:
+            await self._shared.keep(kind, name, body, now)
+        else:
+            self._own.keep(kind, name, body, now)
+
+    async def drop(self, kind: str, name: str) -> None:
+        if self._shared:
+            await self._shared.drop(kind, name)
+        self._own.drop(kind, name)
+
+    async def forget(self, now: datetime) -> None:
+        if self._shared:
+            await self._shared.forget(self._own.forget, now)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import structlog
@@ -28,22 +28,41 @@ ACK = 5.0
 PING = 30.0
 MISSED = 2
 """Pings without an answer after which the far side is dead (the official SDK's maxMissedPong)."""
+AGAIN = 5.0
+"""Seconds from a ping without an answer to the next: a half-open link is to be back in a minute."""
 BACK_OFF = (1.0, 2.0, 5.0, 15.0, 30.0)
+STANDBY = 3.0
+"""Seconds between two asks for a lease that another replica holds."""
 REFUSALS = 3
 """Times that our own name is refused before we give up: subscribing is rate-protected."""
 THROWN_OUT = "另一个程序用同一个机器人连上了企业微信，本程序已让出：请停掉其中一个，再重启本程序"
+ELSEWHERE = "企业微信由另一个副本连接，由它来发"
 
 Take = Callable[[str, str, Mapping[str, Any]], None]
 """(cmd, req_id, body) of a callback."""
-Lease = Callable[[], Awaitable[bool]]
-"""May this replica hold the connection? Asked before each dial and with each ping."""
 
 _log = structlog.get_logger(__name__)
 
 
-async def alone() -> bool:
+class Lease(Protocol):
+    """Says which of several replicas may hold the connection. Raises nothing."""
+
+    async def take(self) -> bool:
+        """May we, for the next minute? Asked before each dial and with each ping."""
+        ...
+
+    async def give_up(self) -> None:
+        """Let another replica have it at once."""
+        ...
+
+
+class Alone:
     """The lease of a program that has no replicas."""
-    return True
+
+    async def take(self) -> bool:
+        return True
+
+    async def give_up(self) -> None: ...
 
 
 def _silent() -> logging.Logger:
@@ -65,7 +84,7 @@ class Socket:
         *,
         url: str,
         clock: Clock,
-        lease: Lease = alone,
+        lease: Lease,
         ack: float = ACK,
     ) -> None:
         self._bot_id = bot_id
@@ -82,6 +101,8 @@ class Socket:
         """The first dial has ended, well or not."""
         self.ended: OutsideError | None = None
         """Why it will not connect any more."""
+        self.mine = False
+        """The connection is this replica's, whether it is up or not."""
 
     async def call(
         self, cmd: str, body: Mapping[str, Any] | None = None, *, req: str = "", doing: str
@@ -92,21 +113,31 @@ class Socket:
         """
         if self.ended:
             raise Permanent(self.ended.reason, fault=self.ended.fault)
+        if not self.mine:
+            raise Transient(ELSEWHERE)
         if self._ws is None or not self.ready.is_set():
             raise Transient("企业微信的长连接断开了，正在重连")
         return await self._call(self._ws, cmd, body, req=req, doing=doing)
 
     async def run(self) -> None:
-        """Connect again and again, until thrown out or refused: then `ended` says why."""
+        """Connect again and again while the lease is ours, until thrown out or refused: then `ended`
+        says why. Thrown out by a replica that has taken the lease over is no end: it may come back."""
         refused = failed = 0
         while True:
             try:
+                if not await self._may():
+                    self.tried.set()
+                    await self._clock.sleep(STANDBY)
+                    continue
                 await self._once()
                 failed = 0
             except Permanent as problem:
+                dropped = problem.fault is Fault.DROPPED
+                if dropped and not await self._may():
+                    continue
                 refused += 1
                 _log.error("wecom_refused", reason=problem.reason)
-                if problem.fault is Fault.DROPPED or refused >= REFUSALS:
+                if dropped or refused >= REFUSALS:
                     self.ended = problem
                     return
             except (OutsideError, OSError, ConnectionClosed, InvalidHandshake) as problem:
@@ -119,10 +150,17 @@ class Socket:
             await self._clock.sleep(BACK_OFF[min(failed, len(BACK_OFF) - 1)])
             failed += 1
 
+    async def hold(self) -> None:
+        """Keep the lease when it has `ended`: no other replica is to begin the same quarrel."""
+        while await self._may():
+            await self._clock.sleep(PING)
+
+    async def _may(self) -> bool:
+        self.mine = await self._lease.take()
+        return self.mine
+
     async def _once(self) -> None:
         """Hold one connection until it ends; a clean close is as good a reason to come back."""
-        if not await self._lease():
-            return
         async with connect(
             self._url,
             ping_interval=None,
@@ -176,13 +214,13 @@ class Socket:
         """Ping; a dead far side is not waited for with a close handshake."""
         missed = 0
         for _ in count():
-            await self._clock.sleep(PING)
+            await self._clock.sleep(AGAIN if missed else PING)
             try:
                 await self._call(ws, "ping", doing="心跳")
                 missed = 0
             except (OutsideError, ConnectionClosed):
                 missed += 1
-            if missed >= MISSED or not await self._lease():
+            if missed >= MISSED or not await self._may():
                 ws.transport.abort()
                 return
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -31,6 +31,7 @@ from adapters.card import (
     plain,
     say,
 )
+from adapters.fitted import fitted
 from adapters.port import Fault, OutsideError, Permanent, Transient, UsageError
 from adapters.words import Chat, Click, Event, File, Message, Person, Submission
 
@@ -92,6 +93,32 @@ def message(body: Mapping[str, Any], at: datetime) -> Message | None:
     if not text.strip():
         return None
     return Message(body["msgid"], chat_of(body), _sender(body), text.strip(), at)
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A file that somebody sent: where it lies for five minutes, and the key that opens it."""
+
+    url: str
+    key: str = field(repr=False)
+
+
+def attached(body: Mapping[str, Any]) -> tuple[Attached, ...]:
+    """Return the files of a message: its own, which comes in direct chats alone, and the one that it
+    quotes (100719)."""
+    files = (part["file"] for part in (body, body.get("quote") or {}) if "file" in part)
+    return tuple(Attached(file["url"], file["aeskey"]) for file in files if file.get("aeskey"))
+
+
+def bare(body: Mapping[str, Any], at: datetime) -> Message:
+    """Return what somebody sent without a word."""
+    return Message(body["msgid"], chat_of(body), _sender(body), "", at)
+
+
+def named(text: str) -> tuple[str, ...]:
+    """Return what is written behind each @: WeCom tells no id of whom it means, so an account that
+    was written out is all that can be known."""
+    return tuple(re.findall(r"[@＠]([^\s@＠/／,，;；:：]+)", text))
 
 
 def press(body: Mapping[str, Any], at: datetime) -> Press | None:
@@ -176,7 +203,12 @@ def target(chat: Chat) -> Json:
 
 
 def draw(card: Card, name: str, public_url: str = "") -> Drawn:
-    """Draw a card. Raises Permanent when it is longer than WeCom takes: nothing is cut off."""
+    """Draw a card. Raises Permanent when it is longer than WeCom takes: nothing is cut off, but
+    as `fitted` makes it lighter."""
+    return fitted(card, lambda shown: _draw(shown, name, public_url))
+
+
+def _draw(card: Card, name: str, public_url: str) -> Drawn:
     cards = tuple(_interactive(card, name))
     text = markdown(card, public_url)
     if len(text.encode(errors="replace")) > MARKDOWN_BYTES:

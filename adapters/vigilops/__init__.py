@@ -1,0 +1,5 @@
+"""VigilOps over HTTP."""
+
+from adapters.vigilops.client import VigilOps, VigilOpsMonitors
+
+__all__ = ["VigilOps", "VigilOpsMonitors"]
