@@ -6,7 +6,7 @@ from adapters.card import Card, Tone
 from commands.ack import responder
 from commands.declare import Call, Where, command
 from commands.desk import desk_of
-from runbooks.alerting import incident_cards
+from runbooks.alerting import adjust, incident_cards
 
 
 @command("/alerts", where=Where.CUSTOMER, examples=("/alerts",), group="告警")
@@ -18,5 +18,5 @@ async def alerts(*, call: Call) -> Card:
     if tallies or hidden:
         await who.send_list(f"{call.message.chat.platform}:{call.message.id}")
     blocks = incident_cards.overview(await who.open(), tallies, desk.house.zone)
-    blocks += incident_cards.hidden_lines(hidden)
+    blocks += incident_cards.hidden_lines(await adjust.hidden(customer.id, desk.unit))
     return Card("告警", Tone.NEUTRAL, tuple(blocks))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from commands.accept import accept
 from commands.ack import ACK
+from commands.ai import ai
 from commands.alerts import alerts
 from commands.bind import bind
 from commands.cancel import cancel
@@ -27,6 +28,7 @@ from commands.silence import SILENCE
 from commands.skip import skip
 from commands.status import status
 from commands.test_alert import test_alert
+from commands.threshold import THRESHOLD
 from commands.tier import tier
 from commands.whoami import whoami
 
@@ -52,7 +54,9 @@ BOOK = Book(
     *ESCALATE,
     *SILENCE,
     *MAINTAIN,
+    *THRESHOLD,
     tier,
+    ai,
     pair,
     role,
     ops,

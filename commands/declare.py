@@ -187,6 +187,13 @@ def matching(pattern: str, hint: str) -> Parameter:
     return Parameter(validator=validate, metavar=hint)
 
 
+NOBODY = (
+    "请输入 @ 并从弹出的名单里选择。企业微信不告诉机器人 @ 了谁："
+    "请对方先对机器人发 /whoami，再把 @ 后面写成回答里的账号"
+)
+"""Said where a message names nobody by an id: some platforms never do."""
+
+
 def _person(_: object, tokens: Sequence[Token]) -> Person:
     word = tokens[0].value
     name = _nfkc(word.removeprefix("@")).casefold()
@@ -195,7 +202,8 @@ def _person(_: object, tokens: Sequence[Token]) -> Person:
     if len(found) > 1:
         raise _Wrong(f"这句话里提到了两位同名的「{_short(word)}」，请一次只 @ 一位")
     if not found:
-        raise _Wrong(f"「{_short(word)}」不是提到的人：请输入 @ 并从弹出的名单里选择")
+        hint = "请输入 @ 并从弹出的名单里选择" if people else NOBODY
+        raise _Wrong(f"「{_short(word)}」不是提到的人：{hint}")
     return found.pop()
 
 

@@ -13,8 +13,9 @@ from adapters.port import UsageError
 from adapters.words import Role
 from commands.declare import Call, Where, command, number
 from commands.desk import desk_of
-from runbooks.alerting import ladder
-from runbooks.alerting.figures import figures
+from runbooks.alerting.oncall import ladder
+from runbooks.alerting.oncall.figures import figures
+from runbooks.alerting.trends import answers
 from runbooks.kit import CHINA
 from storage.roster import Level, Policy, Way
 
@@ -124,15 +125,21 @@ async def stats(days: Annotated[int, number(1, 3650)] = 30, *, call: Call) -> Ca
         天数，默认 30。
     """
     desk = desk_of(call)
-    since = desk.clock.now() - timedelta(days=days)
-    known = figures(await desk.unit.escalations.since(desk.owner().id, since))
+    now, customer = desk.clock.now(), desk.owner().id
+    since = now - timedelta(days=days)
+    climbs = await desk.unit.escalations.since(customer, since)
+    known, roster = figures(climbs), await desk.unit.oncall.roster(customer)
     pairs = (
         ("严重事件", f"{known.incidents} 个，升级 {known.rounds} 轮"),
         ("平均确认时间 MTTA", f"{_span(known.to_ack)}（{known.acked} 次确认）"),
+        ("平均首次处理时间", f"{_span(known.to_act)}（确认、静默或关闭，取最早的一次）"),
+        ("静默", f"{known.silenced} 次（停止升级，不计入确认时间）"),
         ("平均恢复时间 MTTR", f"{_span(known.to_resolve)}（{known.resolved} 个恢复）"),
         ("无人确认", f"{known.waiting} 个"),
     )
-    return Card(f"响应统计 · {days} 天", Tone.NEUTRAL, (Fields(pairs),))
+    zone = ZoneInfo(roster.zone) if roster else CHINA
+    charts = answers(climbs, since, now, zone)
+    return Card(f"响应统计 · {days} 天", Tone.NEUTRAL, (Fields(pairs), *charts))
 
 
 def _whom(level: Level) -> str:

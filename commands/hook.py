@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import timedelta, tzinfo
+from enum import StrEnum
 from typing import Annotated
 
 from adapters.card import Block, Card, Table, Text, Tone, say
 from adapters.port import UsageError
 from adapters.sources import SOURCES, vigilops
 from adapters.words import Role
-from commands.declare import Call, Verbatim, Where, command, number
+from commands.declare import Call, Verbatim, Where, choice, command, number
 from commands.desk import desk_of
 from runbooks import hook_address
+from storage.hooks import Address
 
-WHISPERED = "地址将私信给您，含密钥，请不要发到群里"
+WHISPERED = "领取地址的一次性链接将私信给您：地址含密钥，请不要发到群里"
+
+
+class Scope(StrEnum):
+    """Which addresses are shut."""
+
+    OLD = "old"
+    """Those that were exchanged."""
+    ALL = "all"
+
+
+SCOPES = {"旧地址": Scope.OLD, "全部": Scope.ALL}
 
 
 @command(
@@ -23,12 +36,20 @@ async def list_(*, call: Call) -> Card:
     """列出本群客户的告警接入和心跳。"""
     desk = desk_of(call)
     owner, zone = desk.owner().id, desk.house.zone
-    opened = await desk.unit.hooks.of(owner)
+    now = desk.clock.now()
+    opened = [
+        each
+        for each in await desk.unit.hooks.of(owner)
+        if each.ends_at is None or each.ends_at > now
+    ]
     beats = await desk.unit.heartbeats.of(owner)
     blocks: list[Block] = []
     if opened:
-        rows = tuple((source, f"{at.astimezone(zone):%Y-%m-%d %H:%M}") for source, at in opened)
-        blocks.append(Table(("告警源", "开通时间"), rows))
+        rows = tuple(
+            (each.source, f"{each.at.astimezone(zone):%Y-%m-%d %H:%M}", _stand(each, zone))
+            for each in opened
+        )
+        blocks.append(Table(("告警源", "开通时间", "状态"), rows))
     if beats:
         rows3 = tuple(
             (
@@ -52,7 +73,7 @@ async def list_(*, call: Call) -> Card:
     group="告警",
 )
 async def add(source: str, *, call: Call) -> Card:
-    """开通一个告警源，地址私信给您；已有的地址继续有效。
+    """开通一个告警源，私信给您领取地址的一次性链接；已有的地址继续有效。
 
     Parameters
     ----------
@@ -75,7 +96,7 @@ async def add(source: str, *, call: Call) -> Card:
     group="告警",
 )
 async def rotate(source: str, *, call: Call) -> Card:
-    """更换一个告警源的地址，旧地址几秒内失效。
+    """更换一个告警源的地址；旧地址在新地址被领取之后再用一段时间（默认 24 小时）。
 
     Parameters
     ----------
@@ -84,12 +105,51 @@ async def rotate(source: str, *, call: Call) -> Card:
     """
     desk, name = desk_of(call), _known(source)
     owner = desk.owner()
-    if name not in {each for each, _ in await desk.unit.hooks.of(owner.id)}:
+    if name not in {each.source for each in await desk.unit.hooks.of(owner.id)}:
         raise UsageError(f"还没有开通 {name}：请用 /hook add {name}")
     by, now, title = call.message.sender, desk.clock.now(), _title(name)
     run = await hook_address.rotate(owner, name, title, by, now, desk.unit)
     desk.begun.append(run)
-    return say(f"更换 {title} 的地址", f"{WHISPERED}；旧地址几秒内失效", tone=Tone.WORKING)
+    hours = int(desk.house.hook_grace.total_seconds()) // 3600
+    old = (
+        f"旧地址继续有效，直到新地址被领取后 {hours} 小时，或新地址收到告警后 1 小时；"
+        f"已经泄露的请立即输入 /hook revoke {name}"
+    )
+    return say(f"更换 {title} 的地址", WHISPERED, old, tone=Tone.WORKING)
+
+
+@command(
+    "/hook revoke",
+    role=Role.LEAD,
+    where=Where.CUSTOMER,
+    examples=("/hook revoke alertmanager", "/hook revoke alertmanager 全部"),
+    group="告警",
+)
+async def revoke(
+    source: str, which: Annotated[Scope, choice(SCOPES)] = Scope.OLD, *, call: Call
+) -> Card:
+    """立即关闭一个告警源的地址：更换过的旧地址，或全部。
+
+    Parameters
+    ----------
+    source
+        告警源，见 /hook list。
+    which
+        范围，旧地址（默认）或全部。
+    """
+    desk, name = desk_of(call), _known(source)
+    owner, there = desk.owner(), desk.unit.hooks
+    if which is Scope.ALL:
+        gone = await there.revoke(owner.id, name)
+    else:
+        gone = await there.revoke_old(owner.id, name)
+    if not gone and which is Scope.OLD:
+        raise UsageError(f"{name} 没有旧地址：要关闭现有的地址，请输入 /hook revoke {name} 全部")
+    if not gone:
+        raise UsageError(f"还没有开通 {name}：请用 /hook add {name}")
+    detail = {"customer": owner.name, "source": name, "which": str(which), "count": str(gone)}
+    await desk.unit.audit.add(desk.clock.now(), call.message.sender.name, "hook-revoke", detail)
+    return say(f"已关闭 {_title(name)} 的 {gone} 个地址", "再发来的告警会得到 404", tone=Tone.GOOD)
 
 
 @command(
@@ -126,8 +186,14 @@ def _known(source: str) -> str:
     return name
 
 
+def _stand(address: Address, zone: tzinfo) -> str:
+    if address.ends_at:
+        return f"旧地址，{address.ends_at.astimezone(zone):%m-%d %H:%M} 关闭"
+    return "有效；已申请更换，新地址待领取" if address.successor else "有效"
+
+
 def _title(name: str) -> str:
     return SOURCES[name].title
 
 
-HOOK = (list_, add, rotate, beat)
+HOOK = (list_, add, rotate, revoke, beat)

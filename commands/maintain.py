@@ -6,7 +6,8 @@ from adapters.card import Card
 from adapters.words import Role
 from commands.declare import Call, Rest, Where, command
 from commands.desk import desk_of
-from runbooks.alerting import maintenance, pipeline, windows
+from runbooks.alerting import pipeline, windows
+from runbooks.alerting.muting import maintenance
 
 
 @command(

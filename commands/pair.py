@@ -11,6 +11,7 @@ from runbooks import pairing
 from storage.records import Delivery, DeliveryState, Lane
 
 NEW = "new"
+SLACK = "在 Slack 里写 /vigil pair 和配对码"
 
 
 @command(
@@ -53,7 +54,7 @@ async def _another(desk: Desk, call: Call) -> Card:
         raise UsageError("只有负责人可以要新的配对码")
     now, message = desk.clock.now(), call.message
     code = await pairing.offer(now, desk.unit)
-    words = say("新的配对码", f"/pair {code.reveal()}（24 小时内有效，只能用一次）")
+    words = say("新的配对码", f"/pair {code.reveal()}（24 小时内有效，只能用一次）", SLACK)
     await desk.unit.outbox.put(
         Delivery(
             0,

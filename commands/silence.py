@@ -6,7 +6,8 @@ from adapters.card import Card, Tone, say
 from adapters.words import Role
 from commands.declare import Call, Rest, Where, command
 from commands.desk import desk_of
-from runbooks.alerting import pipeline, silences
+from runbooks.alerting import pipeline
+from runbooks.alerting.muting import silences
 
 
 @command(
@@ -35,7 +36,6 @@ async def silence(what: Rest = "", *, call: Call) -> Card:
     asked = silences.read(what)
     made = await silences.silence(customer, asked, call.message.sender, now, desk.unit)
     await pipeline.reconsider(customer, now, desk.house, desk.unit)
-    await pipeline.reconsider(customer, now, desk.house, desk.unit)
     return silences.begun(made, desk.house.zone)
 
 
@@ -57,7 +57,6 @@ async def unsilence(number: int, *, call: Call) -> Card:
     desk = desk_of(call)
     by, now = call.message.sender, desk.clock.now()
     ended = await silences.expire(number, desk.owner(), by, now, desk.unit)
-    await pipeline.reconsider(desk.owner(), now, desk.house, desk.unit)
     await pipeline.reconsider(desk.owner(), now, desk.house, desk.unit)
     return say(f"🔔 已解除静默 #{ended.id}", ended.matchers, tone=Tone.GOOD)
 

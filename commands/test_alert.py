@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
-
 from adapters.card import Card, Tone, say
 from adapters.port import UsageError
 from adapters.words import Role
@@ -12,7 +10,6 @@ from commands.desk import desk_of
 from runbooks import walk as walking
 from runbooks.onboarding import ONBOARDING
 from runbooks.test_alert import TEST_ALERT
-from storage.records import Run, RunStatus
 from storage.runs import OPEN
 
 
@@ -36,18 +33,7 @@ async def test_alert(*, call: Call) -> Card:
     case = walking.load(ONBOARDING, onboarding) if onboarding else None
     if case is None or not case.channel:
         raise UsageError("本客户还没有配置告警渠道：请先完成接入流程的「告警渠道」一步")
-    run = Run(
-        uuid4().hex[:12],
-        TEST_ALERT.name,
-        customer.id,
-        "",
-        RunStatus.WALKING,
-        0,
-        walking.dump(case),
-        call.message.sender,
-        now,
-        now,
-    )
+    run = walking.fresh(TEST_ALERT, customer.id, walking.dump(case), call.message.sender, now)
     desk.begun.append(await walking.start(TEST_ALERT, run, unit))
     await unit.audit.add(now, call.message.sender.name, "test-alert", {"run": run.id})
     return say("测试告警", "已发出，一般一分钟内到达本群", tone=Tone.WORKING)

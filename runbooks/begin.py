@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
-from uuid import uuid4
 
 from adapters.words import Person
 from runbooks import walk as walking
@@ -12,7 +11,7 @@ from runbooks.case import Onboarding
 from runbooks.fleet import enlist
 from runbooks.intake import Intake
 from runbooks.onboarding import ONBOARDING
-from storage.records import Customer, Run, RunStatus
+from storage.records import Customer, Run
 from storage.store import Unit
 
 
@@ -39,18 +38,7 @@ async def begin(intake: Intake, by: Person, now: datetime, unit: Unit) -> Run:
         intake.way,
         intake.url,
     )
-    run = Run(
-        uuid4().hex[:12],
-        ONBOARDING.name,
-        customer.id,
-        "",
-        RunStatus.WALKING,
-        0,
-        walking.dump(case),
-        by,
-        now,
-        now,
-    )
+    run = walking.fresh(ONBOARDING, customer.id, walking.dump(case), by, now)
     placed = await walking.start(ONBOARDING, run, unit)
     detail = {"run": placed.id, "company": intake.company}
     await unit.audit.add(now, by.name, "onboard", detail)

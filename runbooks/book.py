@@ -136,6 +136,8 @@ class Runbook(Generic[Case]):
     title: str
     case: type[Case]
     rows: tuple[Phase | Row, ...]
+    closing: Draw | None = None
+    """What the card shows below the lines when all of them are done."""
     lines: tuple[Row, ...] = field(init=False)
     """The rows without the headings."""
 

@@ -6,7 +6,7 @@ known as one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,12 +29,22 @@ from adapters.words import Role
 from runbooks.book import Each, Gate, Runbook, checklist, failures, progress
 from runbooks.press import action
 from runbooks.walk import STALE, load
-from storage.records import HostLine, Line, LineState, Run, RunStatus
+from storage.records import Customer, HostLine, Line, LineState, Run, RunStatus
 from storage.runs import OPEN
 from storage.store import Unit
 
 SHOWN = 20
 """Failing hosts named on a card, one by one; the rest are counted."""
+
+CUSTOMERS = 20
+"""Customers on the operations group's card: in Chinese, with the longest notes, they are within the
+smallest card that a platform takes."""
+
+NAME = 30
+"""Characters of a customer's name there."""
+
+CONSOLE = "见控制台"
+"""Where all customers and their runs are."""
 
 PASSWORD = "password"  # noqa: S105 - a verb
 """Of the button that asks for passwords by a one-time link."""
@@ -79,22 +89,43 @@ async def drawn(books: Mapping[str, Runbook[Any]], number: str, unit: Unit) -> C
     line = book.line(run.line) if run.line else None
     if run.status is RunStatus.WAITING and isinstance(line, Gate) and line.draw:
         return replace(shown, blocks=shown.blocks + await line.draw(load(book, run), run, unit))
+    if run.status is RunStatus.DONE and book.closing:
+        return replace(shown, blocks=shown.blocks + await book.closing(load(book, run), run, unit))
     return shown
 
 
 async def operations(books: Mapping[str, Runbook[Any]], unit: Unit) -> Card:
-    """Return the operations group's card: one line for each customer."""
-    rows: list[tuple[str, ...]] = []
+    """Return the operations group's card."""
+    found: list[tuple[Customer, Run | None]] = []
     for customer in await unit.customers.all():
         runs = await unit.runs.of(customer.id)
         # What is open says more than a link that was sent meanwhile.
         shown = next((run for run in runs if run.status in OPEN), runs[0] if runs else None)
-        rows.append((customer.name, *_standing(books, shown)))
-    if not rows:
+        found.append((customer, shown))
+    return overview(books, found)
+
+
+def overview(
+    books: Mapping[str, Runbook[Any]], found: Sequence[tuple[Customer, Run | None]]
+) -> Card:
+    """Return one line for each customer with its run, what somebody must see to first; beyond
+    CUSTOMERS the rest are counted."""
+    if not found:
         return say("客户一览", "还没有客户。输入 /onboard 加公司名，登记第一家。")
-    return Card(
-        "客户一览", Tone.NEUTRAL, (Table(("客户", "状态", "当前步骤", "说明"), tuple(rows)),)
-    )
+    ordered = sorted(found, key=lambda each: _urgency(each[1]))
+    rows = tuple((one.name[:NAME], *_standing(books, run)) for one, run in ordered[:CUSTOMERS])
+    blocks: list[Block] = [Table(("客户", "状态", "当前步骤", "说明"), rows, CONSOLE)]
+    if rest := ordered[CUSTOMERS:]:
+        open_ = sum(run is not None and run.status in OPEN for _, run in rest)
+        busy = f"（{open_} 家进行中）" if open_ else ""
+        blocks.append(Text(f"另有 {len(rest)} 家{busy}，{CONSOLE}", Style.QUIET))
+    return Card("客户一览", Tone.NEUTRAL, tuple(blocks))
+
+
+def _urgency(run: Run | None) -> int:
+    """Return how soon somebody should look: what stopped, what waits, what goes on, all others."""
+    order = (RunStatus.STUCK, RunStatus.WAITING, RunStatus.WALKING)
+    return order.index(run.status) if run and run.status in order else len(order)
 
 
 STATES = {

@@ -244,18 +244,7 @@ async def _begin(case: Asking, by: Person, now: datetime, unit: Unit) -> Run:
         if old.status in OPEN and old.status is not RunStatus.WALKING:
             # A link that could not be told must not stand before the onboarding for ever.
             await walking.cancel(old, "重新申请了链接", now, unit)
-    run = Run(
-        uuid4().hex[:12],
-        PASSWORDS.name,
-        case.customer,
-        "",
-        RunStatus.WALKING,
-        0,
-        walking.dump(case),
-        by,
-        now,
-        now,
-    )
+    run = walking.fresh(PASSWORDS, case.customer, walking.dump(case), by, now)
     placed = await walking.start(PASSWORDS, run, unit)
     detail = {"run": placed.id, "customer": str(case.customer)}
     await unit.audit.add(now, by.name, f"ask-{case.purpose}", detail)

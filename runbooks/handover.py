@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from uuid import uuid4
 
 from adapters.port import UsageError
 from adapters.words import Person
@@ -12,7 +11,7 @@ from runbooks.book import Phase, Runbook, Step
 from runbooks.case import Onboarding
 from runbooks.onboarding import ONBOARDING
 from runbooks.steps import handover
-from storage.records import Customer, Run, RunStatus
+from storage.records import Customer, Run
 from storage.runs import OPEN
 from storage.store import Unit
 
@@ -39,18 +38,7 @@ async def begin(customer: Customer, by: Person, now: datetime, unit: Unit) -> Ru
         raise UsageError("客户还没有进入持续运维：登录账号会在接入流程的最后交付")
     if any(run.status in OPEN and run.book == HANDOVER.name for run in runs):
         raise UsageError("已有一次交付在进行：请看它的卡片，或用 /cancel 取消后再试")
-    run = Run(
-        uuid4().hex[:12],
-        HANDOVER.name,
-        customer.id,
-        "",
-        RunStatus.WALKING,
-        0,
-        onboarding.case,
-        by,
-        now,
-        now,
-    )
+    run = walking.fresh(HANDOVER, customer.id, onboarding.case, by, now)
     placed = await walking.start(HANDOVER, run, unit)
     await unit.audit.add(now, by.name, "handover", {"run": placed.id, "customer": customer.name})
     return placed

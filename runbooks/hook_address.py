@@ -1,25 +1,35 @@
-"""The address that a monitor posts to, told to who asked for it by a direct message.
+"""The address that a monitor posts to, told to who asked for it by a one-time link.
 
-Its token is a secret: hashed where it is looked up, sealed in the vault until it is told, and then
-known to nobody of ours.
+Its token is a secret: hashed where it is looked up, sealed in the vault until somebody opens the
+link, and then known to nobody of ours. What it is exchanged for goes on until then, and for a while
+after: a monitor is never without an address that works.
 """
 
 from __future__ import annotations
 
+import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import uuid4
 
+from adapters.port import UsageError
 from adapters.sources import heartbeat
 from adapters.words import Person, Secret
 from runbooks import walk as walking
 from runbooks.book import Phase, Runbook, Step
-from runbooks.kit import Errand
+from runbooks.kit import Errand, House
 from runbooks.steps import tickets
 from storage.hooks import hash_of
 from storage.records import Customer, Heartbeat, Run, RunStatus
 from storage.store import Unit
+
+PURPOSE = "hook-address"
+"""What such a link is for."""
+
+KEEPER = "监控管理员"
+"""Whoever sets the monitor up: we need not know who that is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +42,46 @@ class Telling:
 
 
 async def tell(case: Telling, errand: Errand) -> tuple[Telling, str]:
-    """Tell the address once, and forget its token."""
+    """Tell the link and its code to whoever asked for the address."""
     async with errand.kit.store.view() as unit:
         run = await unit.runs.get(errand.run)
-        token = await unit.vault.get(_sealed(errand.run))
     assert run is not None
-    to = run.started_by
-    if token:
-        address = f"{errand.kit.house.public_url}/hooks/{case.source}/{token.reveal()}"
-        text = f"「{case.name}」的告警地址（含密钥，不要发到群里）：{address}"
-        await tickets.ring(errand, "address", to, text)
-        async with errand.kit.store.unit() as unit:
-            await unit.vault.drop(_sealed(errand.run))
-    return case, f"地址已私信{to.name or to.id}"
+    subject = {
+        "customer": case.customer,
+        "source": case.source,
+        "name": case.name,
+        "secret": _sealed(errand.run),
+    }
+    text = json.dumps(subject, ensure_ascii=False)
+    told = await tickets.tell(errand, "address", PURPOSE, text, run.started_by, KEEPER)
+    return case, told
 
 
 HOOK_ADDRESS: Runbook[Telling] = Runbook(
     "hook-address",
     "告警接入地址",
     Telling,
-    (Phase("告警接入地址"), Step("address", "私信告警地址", tell)),
+    (Phase("告警接入地址"), Step("address", "发送一次性链接", tell)),
 )
+
+
+async def claim(
+    subject: Mapping[str, object], now: datetime, house: House, unit: Unit
+) -> tuple[str, str]:
+    """Return (what it is for, its address) and forget the token; what it was exchanged for ends
+    after its grace, counted from now. Raises UsageError when it was claimed, or is none any more."""
+    name, source, secret = (str(subject[part]) for part in ("name", "source", "secret"))
+    token = await unit.vault.get(secret)
+    if token is None:
+        raise UsageError("地址已经领取过：请在客户群里用 /hook rotate 更换")
+    await unit.vault.drop(secret)
+    if source != heartbeat.NAME:
+        if await unit.hooks.find(source, token, now) is None:
+            raise UsageError("这个地址已经作废或又更换过：请用最新的链接")
+        await unit.hooks.told(token, now + house.hook_grace)
+    detail = {"customer": str(subject["customer"]), "source": source, "for": name}
+    await unit.audit.add(now, "one-time link", "hook-address-told", detail)
+    return name, f"{house.public_url}/hooks/{source}/{token.reveal()}"
 
 
 async def open_hook(
@@ -67,10 +96,10 @@ async def open_hook(
 async def rotate(
     customer: Customer, source: str, title: str, by: Person, now: datetime, unit: Unit
 ) -> Run:
-    """Make a new address in the place of all others of that source, and begin to tell it."""
+    """Make a new address for all others of that source, and begin to tell it; they go on until it
+    was claimed, and for their grace."""
     token = Secret(secrets.token_urlsafe(32))
-    await unit.hooks.add(customer.id, source, token, now)
-    await unit.hooks.keep_only(customer.id, source, token)
+    await unit.hooks.exchange(customer.id, source, token, now)
     return await _begin(Telling(customer.id, source, title), token, by, now, unit)
 
 

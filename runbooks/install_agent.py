@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from uuid import uuid4
 
 from adapters.port import UsageError
 from adapters.words import Person
@@ -17,7 +16,7 @@ from runbooks.book import Each, Phase, Runbook
 from runbooks.case import Onboarding
 from runbooks.onboarding import ONBOARDING
 from runbooks.steps import servers
-from storage.records import Customer, Run, RunStatus
+from storage.records import Customer, Run
 from storage.runs import OPEN
 from storage.store import Unit
 
@@ -59,18 +58,7 @@ async def begin(
     if not chosen:
         raise UsageError("还没有登记服务器：请先用 /server add 名称 地址")
     case = walking.dump(replace(known, servers=chosen))
-    run = Run(
-        uuid4().hex[:12],
-        INSTALL_AGENT.name,
-        customer.id,
-        "",
-        RunStatus.WALKING,
-        0,
-        case,
-        by,
-        now,
-        now,
-    )
+    run = walking.fresh(INSTALL_AGENT, customer.id, case, by, now)
     placed = await walking.start(INSTALL_AGENT, run, unit)
     detail = {"run": placed.id, "servers": "、".join(chosen)}
     await unit.audit.add(now, by.name, "install-agent", detail)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,11 +23,12 @@ from adapters.port import (
     Transient,
 )
 from adapters.words import NOTHING, Secret
-from runbooks.alerting.muting import NO_RULES, Rules
+from runbooks.alerting.muting.hidden import NO_RULES, Rules
 from runbooks.alerting.policy import POLICY, Policy
 from runbooks.compose import BACKUP, IMAGES, Backup, Images
 from storage.people import PORTS
 from storage.records import Effect, EffectState, PortPlan
+from storage.roster import Way
 from storage.store import Store, Unit
 
 RETENTION = {
@@ -83,8 +85,16 @@ class House:
     """How alerts are grouped, and when they are a storm."""
     muting: Rules = NO_RULES
     """Which alerts are not to be told, by the configuration."""
+    handbooks: Path | None = None
+    """Folder of Markdown files on what to do about an alert; see `runbooks/alerting/triage/handbook.py`."""
+    escalate_ways: tuple[Way, ...] = (Way.MENTION, Way.RING)
+    """How each level of a customer's first policy calls, one after the other."""
     escalate_repeat: int = 30
     """Minutes from the last level until all begins again."""
+    escalate_together: timedelta = timedelta(seconds=60)
+    """What somebody would be called for so soon after a call is told in that one."""
+    hook_grace: timedelta = timedelta(hours=24)
+    """How long an exchanged address of a hook goes on, from when somebody was told the new one."""
 
 
 @dataclass(frozen=True, slots=True)

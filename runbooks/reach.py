@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from adapters.words import Chat
-from storage.records import Delivery, DeliveryState
+from storage.records import Delivery
 from storage.store import Unit
 
 MAIL, WEBHOOK = "mail", "webhook"
 """Names of the channels, as the sender knows them."""
+
+GATEWAY = "gateway"
+"""Name of the house's own channel for telephone and SMS, where it has one."""
 
 NAMES = {MAIL: "邮件", WEBHOOK: "Webhook"}
 
@@ -47,15 +50,6 @@ async def tell(delivery: Delivery, others: Sequence[Chat], unit: Unit) -> bool:
     for chat in others:
         await unit.outbox.put(replace(delivery, key=beside(delivery.key, chat), chat=chat))
     return new
-
-
-async def amend(delivery: Delivery, others: Sequence[Chat], unit: Unit) -> None:
-    """Save an entry that still waits as it is now, and its copies that wait too."""
-    await unit.outbox.save(delivery)
-    for chat in others:
-        copy = await unit.outbox.by_key(beside(delivery.key, chat))
-        if copy and copy.state is DeliveryState.WAITING:
-            await unit.outbox.save(replace(copy, card=delivery.card))
 
 
 def beside(key: str, chat: Chat) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import uuid4
 
 from adapters.words import Person
 from runbooks import walk as walking
@@ -13,7 +12,7 @@ from runbooks.case import Onboarding
 from runbooks.kit import Errand
 from runbooks.onboarding import ONBOARDING
 from runbooks.steps.monitor import monitor
-from storage.records import Customer, Run, RunStatus, Server
+from storage.records import Customer, Run, Server
 from storage.store import Unit
 
 
@@ -52,16 +51,5 @@ async def begin(
     if not server.agent_token or known is None or not known.url:
         return None
     case = Retirement(known, server.name, server.agent_token)
-    run = Run(
-        uuid4().hex[:12],
-        RETIRE.name,
-        customer.id,
-        "",
-        RunStatus.WALKING,
-        0,
-        walking.dump(case),
-        by,
-        now,
-        now,
-    )
+    run = walking.fresh(RETIRE, customer.id, walking.dump(case), by, now)
     return await walking.start(RETIRE, run, unit)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, assert_never
+from uuid import uuid4
 
 import msgspec
 
@@ -49,6 +50,11 @@ def dump(case: Any) -> str:
 def card_of(run: Run) -> str:
     """Return the key of the run's living card."""
     return f"run:{run.id}"
+
+
+def fresh(book: Runbook[Any], customer: int, case: str, by: Person, now: datetime) -> Run:
+    """Return a new run of a book for a customer, that `start` is to place; `case` is its JSON."""
+    return Run(uuid4().hex[:12], book.name, customer, "", RunStatus.WALKING, 0, case, by, now, now)
 
 
 async def start(book: Runbook[Any], run: Run, unit: Unit) -> Run:
@@ -113,8 +119,15 @@ async def decide(books: Books, decision: Decision) -> Run:
 
 
 async def remind(run: Run, again: timedelta, now: datetime, unit: Unit) -> bool:
-    """Note that a gate's deadline has passed and set the next; False when somebody was faster."""
-    return await unit.runs.advance(run, replace(run, deadline=now + again))
+    """Note that a gate's deadline has passed and set the next; False when somebody was faster.
+
+    Its card is drawn again, though it says the same: Feishu lets a card that nobody redraws for
+    two weeks die, and its buttons with it.
+    """
+    if not await unit.runs.advance(run, replace(run, deadline=now + again)):
+        return False
+    await mark(replace(run, updated_at=now), unit)
+    return True
 
 
 async def retry(seen: Run, now: datetime, unit: Unit) -> Run:

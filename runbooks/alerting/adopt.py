@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, time, timedelta
 
-from runbooks.alerting import rungs
+from runbooks.alerting.oncall import rungs
 from runbooks.case import Contact
 from runbooks.kit import House
-from storage.roster import Callee, Layer, Roster
+from storage.roster import Callee, Layer, Roster, Way
 from storage.store import Unit
 
 MAIN = "主值班"
@@ -29,7 +29,11 @@ async def adopt(
     if await unit.oncall.roster(customer):
         return False
     await unit.oncall.save(first_roster(customer, on_call, house, at))
-    policy = rungs.from_minutes(minutes or house.escalate_after, house.escalate_repeat)
+    # By mail only where everybody has an address: a level must not fail by rule.
+    mailed = bool(on_call) and all(each.email for each in on_call)
+    ways = tuple(way for way in house.escalate_ways if way is not Way.EMAIL or mailed)
+    after = minutes or house.escalate_after
+    policy = rungs.from_minutes(after, house.escalate_repeat, ways)
     await unit.escalations.set_policy(customer, policy)
     return True
 

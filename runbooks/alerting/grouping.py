@@ -37,9 +37,13 @@ class Change(StrEnum):
     ENDED = "ended"
     HIDDEN = "hidden"
     """It fires where nobody wants to hear of it."""
+    PASSED = "passed"
+    """A critical has begun and ended before anybody could be told."""
+    STILL = "still"
+    """A critical fires on, though somebody has closed its incident."""
 
 
-NEWS = frozenset({Change.BEGAN, Change.WORSE})
+NEWS = frozenset({Change.BEGAN, Change.WORSE, Change.STILL})
 
 
 def group_of(alert: Alert, by: Sequence[str], clusters: Sequence[str] = ()) -> str:
@@ -58,6 +62,11 @@ def group_of(alert: Alert, by: Sequence[str], clusters: Sequence[str] = ()) -> s
         else:
             parts.append(f"{name}={alert.labels.get(name, '')}")
     return " ".join(parts)[:LONGEST]
+
+
+def rule_name(alert: Alert) -> str:
+    """Return the rule of an alert as cards name it: of one without a rule its masked title."""
+    return alert.rule or cluster_of(alert.title or alert.text, ())
 
 
 def step(
@@ -113,7 +122,7 @@ def _begins(
         group,
         firing=True,
         severity=alert.severity,
-        rule=alert.rule or cluster_of(alert.title or alert.text, ()),
+        rule=rule_name(alert),
         host=alert.host,
         title=alert.title[:LONGEST],
         text=alert.text[:LONGEST_TEXT],
@@ -209,6 +218,12 @@ def joined(incident: Incident | None, alert: KnownAlert, change: Change) -> Inci
             after, state=IncidentState.OPEN, critical_at=at, acked_at=None, acked_by=None
         )
     return replace(after, critical_at=incident.critical_at or at)
+
+
+def over_already(alert: KnownAlert, now: datetime) -> Incident:
+    """Return the incident of a critical that has begun and ended before anybody could be told."""
+    begun = joined(None, replace(alert, changed_at=alert.since), Change.BEGAN)
+    return replace(begun, state=IncidentState.RESOLVED, resolved_at=now)
 
 
 def title_of(alert: KnownAlert) -> str:

@@ -1,8 +1,10 @@
 """The "for five minutes" of the rules: what the monitor says goes in, what the group is told comes out.
 
 Pure. VigilOps repeats itself, drops alerts and keeps durations badly (`facts/vigilops.md`, section
-6), so its rules have none, and an alert counts here once it has lasted. Only which alerts have
-begun and which have ended is remembered: so neither the order nor a repeat of deliveries matters.
+6), so its rules have none, and an alert counts here once it has lasted: as long as the tier's table
+says, or what somebody chose for this customer. Only which alerts have begun and which have ended is
+remembered: so neither the order nor a repeat of deliveries matters. What was told and has become
+worse is due once more.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from runbooks.alerting.tuning import Hold
 from runbooks.rules import OURS, RULES, TEST, TierRule
 from storage.records import Firing, HeldAlert
 
@@ -40,6 +43,7 @@ VERIFIED = "已向监控核实"
 UNVERIFIED = "未能核实：监控当时连不上"
 DROPPED = "到期时监控里已不在触发，未通知"
 
+_FIGURE = re.compile(r"当前值：(-?[0-9]+(?:\.[0-9]+)?) ")
 _READING = re.compile(r"[a-z_0-9]+ = (-?[0-9.]+) \S+ (-?[0-9.]+)")
 
 
@@ -105,8 +109,11 @@ def fingerprint(title: str) -> tuple[str, str]:
     return (rule.key if rule else name[:LONGEST]), host[:LONGEST]
 
 
-def hold_of(rule: str) -> timedelta:
-    """Return how long an alert of a rule (as in a fingerprint) must last before it counts."""
+def hold_of(rule: str, severity: str = "", chosen: Hold | None = None) -> timedelta:
+    """Return how long an alert of a rule (as in a fingerprint) must last before it counts; what
+    somebody chose is for a critical one only when they said so."""
+    if chosen and (chosen.critical or severity != SEVERITIES[-1]):
+        return chosen.lasts
     return timedelta(seconds=next((r.hold_seconds for r in RULES if r.key == rule), 0))
 
 
@@ -121,26 +128,45 @@ def reading(message: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else ("", "")
 
 
+def figures(message: str) -> str:
+    """Return the figure and the threshold that a message names, in words; empty when it has none."""
+    figure, threshold = reading(message)
+    return f"当前值：{figure} 阈值：{threshold}" if figure else ""
+
+
+def figure_in(text: str) -> float | None:
+    """Return the figure of a text that `figures` is in; None when it is not."""
+    found = _FIGURE.search(text)
+    return float(found[1]) if found else None
+
+
 def since(held: HeldAlert) -> datetime | None:
     """Return since when it has been firing without a gap; None when it is not."""
     return min((each.fired_at for each in held.firing), default=None)
 
 
-def fold(held: HeldAlert, heard: Heard) -> tuple[HeldAlert, Say]:
+def fold(held: HeldAlert, heard: Heard, chosen: Hold | None = None) -> tuple[HeldAlert, Say]:
     """Return the state after one word about one of its alerts, and what the group is told of it.
 
     When it must be announced is in `due`: the clock does that, since nobody says anything then.
     """
     others = tuple(each for each in held.firing if each.episode != heard.episode)
     if heard.kind is Kind.FIRING:
-        return _fires(held, others, heard), Say.NOTHING
+        return _fires(held, others, heard, chosen), Say.NOTHING
     ended = held.ended
     if heard.kind is Kind.RECOVERED and heard.episode not in ended:
         ended = (*ended, heard.episode)[-REMEMBERED:]
-    return _ends(replace(held, firing=others, ended=ended))
+    return _ends(replace(held, firing=others, ended=ended), chosen)
 
 
-def judge(held: HeldAlert, shown: frozenset[str] | None, now: datetime) -> tuple[HeldAlert, bool]:
+def rescheduled(held: HeldAlert, chosen: Hold | None) -> HeldAlert:
+    """Return the state after somebody chose anew how long its rule's alerts must last."""
+    return replace(held, due=_due(held, chosen))
+
+
+def judge(
+    held: HeldAlert, shown: frozenset[str] | None, now: datetime, chosen: Hold | None = None
+) -> tuple[HeldAlert, bool]:
     """Return the state of what is due, and whether the group is to be told of it now.
 
     `shown` is what the monitor's list shows firing; None when it cannot be asked: then it is
@@ -148,25 +174,37 @@ def judge(held: HeldAlert, shown: frozenset[str] | None, now: datetime) -> tuple
     """
     if shown is None:
         return _announced(held, now, UNVERIFIED), True
+    if held.announced_at:
+        return _judge_worse(held, shown, now)
     firing = tuple(
         each for each in held.firing if each.episode in shown or now - each.seen_at < SETTLE
     )
     kept = replace(held, firing=firing)
     if not firing:
-        return replace(kept, due=None, note=DROPPED), False
+        return replace(kept, due=None, note=DROPPED, dropped_at=now), False
     # Without the oldest, the rest may not have lasted yet.
-    kept = replace(kept, due=_due(kept))
+    kept = replace(kept, due=_due(kept, chosen))
     sure = any(each.episode in shown for each in firing)
     if not sure or kept.due is None or kept.due > now:
         return kept, False
     return _announced(kept, now, VERIFIED), True
 
 
+def _judge_worse(held: HeldAlert, shown: frozenset[str], now: datetime) -> tuple[HeldAlert, bool]:
+    """Judge what was told already and has become worse. Its end is for the poll to find."""
+    if any(each.episode in shown for each in held.firing):
+        return replace(held, due=None, note=VERIFIED), True
+    young = any(now - each.seen_at < SETTLE for each in held.firing)
+    return (held if young else replace(held, due=None)), False
+
+
 def _announced(held: HeldAlert, at: datetime, note: str) -> HeldAlert:
     return replace(held, due=None, announced_at=at, note=note)
 
 
-def _fires(held: HeldAlert, others: tuple[Firing, ...], heard: Heard) -> HeldAlert:
+def _fires(
+    held: HeldAlert, others: tuple[Firing, ...], heard: Heard, chosen: Hold | None
+) -> HeldAlert:
     if heard.episode in held.ended:
         return held
     known = next((each for each in held.firing if each.episode == heard.episode), None)
@@ -185,19 +223,24 @@ def _fires(held: HeldAlert, others: tuple[Firing, ...], heard: Heard) -> HeldAle
         found=heard.found if begins or heard.found is Found.HOOK else held.found,
         note="" if begins else held.note,
     )
-    return replace(after, due=_due(after))
+    if held.announced_at and _rank(after.severity) > _rank(held.severity):
+        return replace(after, due=heard.at)
+    return replace(after, due=_due(after, chosen))
 
 
-def _ends(held: HeldAlert) -> tuple[HeldAlert, Say]:
+def _ends(held: HeldAlert, chosen: Hold | None) -> tuple[HeldAlert, Say]:
     if held.firing:
-        return replace(held, due=_due(held)), Say.NOTHING
+        return replace(held, due=_due(held, chosen)), Say.NOTHING
     after = replace(held, due=None, announced_at=None)
     return after, Say.RECOVERED if held.announced_at else Say.NOTHING
 
 
-def _due(held: HeldAlert) -> datetime | None:
+def _due(held: HeldAlert, chosen: Hold | None) -> datetime | None:
     begun = since(held)
-    return None if begun is None or held.announced_at else begun + hold_of(held.rule)
+    if begun is None or held.announced_at:
+        # What was told is due only when it has become worse, and stays so until it was judged.
+        return held.due if begun else None
+    return begun + hold_of(held.rule, held.severity, chosen)
 
 
 def _rank(severity: str) -> int:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 
-from adapters.card import Block, Button, Buttons, Card, Fields, Style, Table, Text, Tone
-from adapters.words import Severity
+from adapters.card import Block, Button, Buttons, Card, Fields, Mention, Style, Table, Text, Tone
+from adapters.words import Person, Severity
 from runbooks.alerting.flapping import flapping
 from runbooks.alerting.policy import Policy
 from storage.incidents import Tally
@@ -34,6 +34,8 @@ TOP = 5
 LINE = 50
 """Characters of each text that a monitor wrote: twenty lines of three such, in Chinese or in signs
 of four bytes, are within the smallest card that a platform takes (20,000 bytes)."""
+HUSH = 60
+"""Minutes for which a card's button silences."""
 
 
 def action(verb: str, subject: str, seen: int) -> str:
@@ -56,7 +58,7 @@ def incident_card(view: IncidentView, policy: Policy, now: datetime, zone: tzinf
     incident = view.incident
     firing = [alert for alert in view.alerts if alert.firing and not alert.hidden]
     quiet = [alert for alert in view.alerts if alert.firing and alert.hidden]
-    hosts = {alert.host for alert in (firing or view.alerts) if alert.host}
+    hosts = {alert.host for alert in shown(view.alerts) if alert.host}
     pairs = [
         ("级别", f"{SIGNS[incident.severity]} {NAMES[incident.severity]}"),
         ("状态", _state(incident, zone)),
@@ -69,12 +71,13 @@ def incident_card(view: IncidentView, policy: Policy, now: datetime, zone: tzinf
     if view.next_escalation and incident.state is IncidentState.OPEN:
         pairs.append(("下一次升级", clock(view.next_escalation, zone)))
     blocks: list[Block] = [Fields(tuple(pair for pair in pairs if pair[1]))]
+    full = f"/incident {incident.id}"
     lines = [line(alert, policy, now, zone) for alert in _worst_first(firing)[:LINES]]
     if lines:
-        blocks.append(Text("\n".join(lines)))
+        blocks.append(Text("\n".join(lines), full=full))
     if len(firing) > LINES:
-        blocks.append(Text(f"另有 {len(firing) - LINES} 条：/incident {incident.id}", Style.QUIET))
-    blocks += [Text(f"🔕 {n} 条已隐藏：{why}", Style.QUIET) for why, n in _reasons(quiet)]
+        blocks.append(Text(f"另有 {len(firing) - LINES} 条：{full}", Style.QUIET))
+    blocks += [Text(f"🔕 {n} 条已隐藏：{why}", Style.QUIET, full) for why, n in _reasons(quiet)]
     blocks += view.more
     if incident.state is not IncidentState.RESOLVED:
         blocks.append(Buttons(_buttons(incident, view.alerts)))
@@ -87,9 +90,10 @@ def mention(
     now: datetime,
     zone: tzinfo,
     earlier: Card | None = None,
+    whom: Person | None = None,
 ) -> Card:
     """Return the message that names new criticals, those of a message that has yet to go (`earlier`)
-    below them; beyond NAMED the rest are counted."""
+    below them; beyond NAMED the rest are counted. `whom` of this chat's platform it calls by name."""
     lines = [line(alert, policy, now, zone) for alert in alerts]
     more = 0
     for block in earlier.blocks if earlier else ():
@@ -98,7 +102,8 @@ def mention(
         elif isinstance(block, Fields):
             more += int(block.pairs[0][1])
     total = len(lines) + more
-    blocks: list[Block] = [Text("\n".join(lines[:NAMED]))]
+    named = [Mention((whom,))] if whom else []
+    blocks: list[Block] = [*named, Text("\n".join(lines[:NAMED]), full="/alerts")]
     if total > NAMED:
         blocks.append(Fields((("另有", str(total - len(lines[:NAMED]))),)))
         blocks.append(Text("完整清单：/alerts", Style.QUIET))
@@ -117,28 +122,6 @@ def recovered(incident: Incident, zone: tzinfo) -> Card:
     if incident.resolved_by:
         pairs.append(("由谁关闭", incident.resolved_by.name or incident.resolved_by.id))
     return Card(f"✅ 已恢复：{incident.title[:LINE]}", Tone.GOOD, (Fields(tuple(pairs)),))
-
-
-def listing(alerts: Sequence[KnownAlert], now: datetime, zone: tzinfo) -> str:
-    """Return the full list as a text file: one line for each alert, tabs between."""
-    head = "级别\t状态\t规则\t服务器\t开始于\t内容\t隐藏"
-    lines = [
-        "\t".join(
-            (
-                NAMES[alert.severity],
-                "触发中" if alert.firing else "已恢复",
-                alert.rule,
-                alert.host,
-                alert.since.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S"),
-                " ".join((alert.title or alert.text).split()),
-                alert.hidden,
-            )
-        )
-        for alert in _worst_first(alerts)
-    ]
-    return "\n".join(
-        (f"{now.astimezone(zone):%Y-%m-%d %H:%M:%S} 共 {len(alerts)} 条", head, *lines)
-    )
 
 
 def overview(incidents: Sequence[Incident], counts: Sequence[Tally], zone: tzinfo) -> list[Block]:
@@ -182,7 +165,7 @@ def severities(tallies: Sequence[Tally]) -> dict[Severity, int]:
 def hidden_lines(hidden: Sequence[tuple[str, Severity, int]]) -> list[Block]:
     """Say what is hidden and by whom: a critical that nobody sees is at least counted."""
     return [
-        Text(f"🔕 {count:,} 条{NAMES[severity]}告警已隐藏：{why[:LINE]}", Style.QUIET)
+        Text(f"🔕 {count:,} 条{NAMES[severity]}告警已隐藏：{why[:LINE]}", Style.QUIET, "/alerts")
         for why, severity, count in hidden[:LINES]
     ]
 
@@ -201,7 +184,7 @@ def lasted(span: timedelta) -> str:
 
 
 def _buttons(incident: Incident, alerts: Sequence[KnownAlert]) -> tuple[Button, ...]:
-    seen = microseconds(incident.changed_at)
+    seen = microseconds(_newest(incident, alerts))
     number = str(incident.id)
     url = next((alert.url for alert in alerts if alert.url.startswith(("http://", "https://"))), "")
     first = (
@@ -215,12 +198,24 @@ def _buttons(incident: Incident, alerts: Sequence[KnownAlert]) -> tuple[Button, 
         Button("我来接手", action("take", number, seen)),
         Button(
             "静默 1 小时",
-            action("silence", number, 60),
-            confirm=f"1 小时内不再提醒「{incident.title[:20]}」？",
+            action("silence", number, seen),
+            confirm=f"1 小时内这些服务器上不再提醒「{incident.title[:20]}」？",
         ),
         Button("已解决", action("resolve", number, seen), confirm="确定已经解决？"),
         *opened,
     )
+
+
+def shown(alerts: Sequence[KnownAlert]) -> Sequence[KnownAlert]:
+    """Return the alerts whose hosts an incident's card names: those that fire and are seen, or all."""
+    return [alert for alert in alerts if alert.firing and not alert.hidden] or alerts
+
+
+def _newest(incident: Incident, alerts: Sequence[KnownAlert]) -> datetime:
+    """Return when the last of what a card shows was accepted. It is not the incident's own change:
+    what was accepted before that may have yet to be folded."""
+    at = [alert.changed_at for alert in shown(alerts)]
+    return max([incident.critical_at or incident.opened_at, *at])
 
 
 def microseconds(at: datetime) -> int:

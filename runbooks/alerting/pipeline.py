@@ -6,24 +6,29 @@ a crash between two of them repeats nothing and loses nothing, and nothing is ke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 
-from adapters.words import Alert
-from runbooks.alerting import muting
+from adapters.sources import vigilops
+from adapters.sources.cut import Cut
+from adapters.words import Alert, Severity
 from runbooks.alerting.grouping import (
     BY_TITLE,
     NEWS,
     Change,
     alert_of,
     group_of,
+    rule_name,
     step,
 )
-from runbooks.alerting.inhibition import Sources
-from runbooks.alerting.matchers import labels_of
-from runbooks.alerting.routes import grouped_by
+from runbooks.alerting.muting import hidden as hiding
+from runbooks.alerting.muting.inhibition import Sources
+from runbooks.alerting.muting.matchers import labels_of
+from runbooks.alerting.muting.routes import grouped_by
 from runbooks.alerting.settling import Folded, Name, Settling
+from runbooks.alerting.truncation import Ledger
+from runbooks.alerting.tuning import AS_SET, Tuning, tuning_of, tunings
 from runbooks.kit import House, Kit
 from storage.records import (
     Customer,
@@ -43,6 +48,8 @@ class Post:
     at: datetime
     """When it was durably accepted."""
     alerts: tuple[Alert, ...]
+    cut: Cut | None = None
+    """What its sender left out of it; None: such a sender never says."""
 
 
 async def fold(
@@ -52,60 +59,165 @@ async def fold(
 
     Every new critical is mentioned, and its escalation counts from when its post was accepted.
     """
+    tuning = await tuning_of(customer.id, unit)
+    house = _tuned(house, tuning)
+    ledger = await Ledger.opened(customer.id, unit) if any(post.cut for post in posts) else None
+    if ledger:
+        posts = await _whole(customer.id, posts, ledger, unit)
     names = {(post.source, alert.fingerprint) for post in posts for alert in post.alerts}
     folded = Folded(await unit.incidents.known(customer.id, sorted(names)))
-    await _fold_alerts(customer.id, posts, folded, now, house, unit)
-    await Settling(customer, now, house, unit).settle(folded)
+    await _fold_alerts(customer.id, posts, folded, now, house, tuning, unit)
+    await Settling(customer, now, house, unit, tuning).settle(folded)
+    if ledger:
+        await ledger.keep(now, unit)
+        await _redraw(customer.id, ledger.touched, now, unit)
     return len(folded.alerts)
+
+
+async def _whole(
+    customer: int, posts: Sequence[Post], ledger: Ledger, unit: Unit
+) -> Sequence[Post]:
+    """Return posts with the ends that their senders left out, as far as a whole post tells them."""
+    said: dict[Name, Alert] = {}
+    found: list[Post] = []
+    for post in posts:
+        gone = ledger.hear((post.source, post.cut, post.alerts, post.at))
+        names = [(post.source, each) for each in sorted(gone)]
+        known = await unit.incidents.known(customer, names) if names else {}
+        last = {name: alert_of(one) for name, one in known.items()} | said
+        ended = [last[name] for name in names if name in last and last[name].firing]
+        over = tuple(replace(one, firing=False, ends_at=post.at) for one in ended)
+        found.append(replace(post, alerts=(*post.alerts, *over)) if over else post)
+        said |= {(post.source, each.fingerprint): each for each in found[-1].alerts}
+    return found
+
+
+async def _redraw(customer: int, names: set[Name], now: datetime, unit: Unit) -> None:
+    """Have the cards of these alerts' incidents drawn, where there are any."""
+    known = await unit.incidents.known(customer, sorted(names)) if names else {}
+    for number in sorted({one.incident for one in known.values()}):
+        card = await unit.outbox.living(f"incident:{number}")
+        if card:
+            await unit.outbox.mark(card.key, card.chat, now)
 
 
 async def reconsider(customer: Customer, now: datetime, house: House, unit: Unit) -> int:
     """Look again at all that fires, because what hides alerts may have changed: what is hidden from
     now on is told no more, and what nothing hides any more is news; return how many changed."""
-    there = unit.incidents
+    there, tuning = unit.incidents, await tuning_of(customer.id, unit)
+    house = _tuned(house, tuning)
     firing = [
         *await there.firing(customer.id, FIRING_ROOM),
         *await there.firing(customer.id, FIRING_ROOM, hidden=True),
     ]
     folded = Folded({(known.source, known.fingerprint): known for known in firing})
-    curtain = await _Curtain.drawn(customer.id, now, house, unit)
+    curtain = await _Curtain.drawn(customer.id, now, house, tuning, unit)
     for name, known in folded.before.items():
         alert = alert_of(known)
-        hidden = curtain.why(known.source, alert, now)
+        hidden = curtain.why(known.source, alert, now, known)
         place = (customer.id, known.source)
         after, change = step(known, alert, place, known.group, now, hidden, house.alerting)
         if after is not None and change is not Change.NOTHING:
             _note(folded, name, after, change)
     await curtain.note(folded, now, unit)
-    await Settling(customer, now, house, unit).settle(folded)
+    await Settling(customer, now, house, unit, tuning).settle(folded)
     return len(folded.alerts)
 
 
 async def look(kit: Kit) -> int:
-    """Do what is due by the clock alone: storms that have calmed down, and alerts that nothing
-    hides any more; return how many customers were looked at."""
+    """Do what is due by the clock alone: storms that have calmed down, alerts that nothing hides
+    any more, such as have lasted, and criticals that fire on though somebody closed their incident;
+    return how many customers were looked at. Raises an ExceptionGroup when some could not be: the
+    others were, nevertheless."""
     now = kit.clock.now()
     async with kit.store.view() as unit:
         raging = {storm.customer for storm in await unit.incidents.raging()}
-        hiding = set(await unit.incidents.hiding())
-        numbers = sorted(raging | hiding)
-    for number in numbers:
+        hiding, closed = await _to_reconsider(now, unit), await _to_open(now, kit.house, unit)
+        numbers = sorted(raging | hiding | set(closed))
+
+    async def one(number: int) -> None:
         async with kit.store.unit() as unit:
             customer = await unit.customers.get(number)
             if customer is None:
-                continue
+                return
+            if number in closed:
+                await _open_again(customer, closed[number], now, kit.house, unit)
             if number in hiding:
                 await reconsider(customer, now, kit.house, unit)
             else:
-                await Settling(customer, now, kit.house, unit).settle(Folded({}))
+                tuning = await tuning_of(number, unit)
+                house = _tuned(kit.house, tuning)
+                await Settling(customer, now, house, unit, tuning).settle(Folded({}))
+
+    wrong: list[Exception] = []
+    for number in numbers:
+        try:
+            await one(number)
+        except Exception as error:  # noqa: BLE001 - raised below, once the others had their turn
+            error.add_note(f"customer {number}")
+            wrong.append(error)
+    if wrong:
+        raise ExceptionGroup("customers that could not be looked at", wrong)
     return len(numbers)
 
 
+async def _to_reconsider(now: datetime, unit: Unit) -> set[int]:
+    """Return the customers whose hidden alerts may be hidden no more; what is only held back is
+    looked at when the first of it has lasted, and not before."""
+    decided = await tunings(unit)
+    found = set()
+    for number, why, since in await unit.incidents.hiding():
+        holds = decided[number].holds if number in decided else ()
+        lasts = min((each.lasts for each in holds if each.told() == why), default=None)
+        if lasts is None or since + lasts <= now:
+            found.add(number)
+    return found
+
+
+async def _to_open(now: datetime, house: House, unit: Unit) -> Mapping[int, Sequence[int]]:
+    """Return by customer the incidents that somebody closed, and of which a critical fires on so long
+    afterwards that it would be another one if it began now."""
+    decided = await tunings(unit)
+    found: dict[int, list[int]] = {}
+    for customer, number, at in await unit.incidents.closed_early():
+        policy = decided.get(customer, AS_SET).applied(house.alerting)
+        if at + policy.reopen < now:
+            found.setdefault(customer, []).append(number)
+    return found
+
+
+async def _open_again(
+    customer: Customer, closed: Sequence[int], now: datetime, house: House, unit: Unit
+) -> None:
+    """Tell of the criticals of these incidents as of new ones: what somebody took for solved is not."""
+    tuning, folded = await tuning_of(customer.id, unit), Folded({})
+    for number in closed:
+        for known in await unit.incidents.alerts(number):
+            if known.firing and not known.hidden and known.severity is Severity.CRITICAL:
+                name = (known.source, known.fingerprint)
+                folded.before[name] = known
+                _note(folded, name, replace(known, changed_at=now), Change.STILL)
+    await Settling(customer, now, _tuned(house, tuning), unit, tuning).settle(folded)
+
+
+def _tuned(house: House, tuning: Tuning) -> House:
+    """Return the house as it is for one customer."""
+    return (
+        replace(house, alerting=tuning.applied(house.alerting)) if tuning is not AS_SET else house
+    )
+
+
 async def _fold_alerts(
-    customer: int, posts: Sequence[Post], folded: Folded, now: datetime, house: House, unit: Unit
+    customer: int,
+    posts: Sequence[Post],
+    folded: Folded,
+    now: datetime,
+    house: House,
+    tuning: Tuning,
+    unit: Unit,
 ) -> None:
     new = [alert for post in posts for alert in post.alerts]
-    curtain = await _Curtain.drawn(customer, now, house, unit, new)
+    curtain = await _Curtain.drawn(customer, now, house, tuning, unit, new)
     clusters = await _clusters(customer, new, unit)
     policy = house.alerting
     for post in posts:
@@ -113,7 +225,7 @@ async def _fold_alerts(
         for alert in post.alerts:
             name = (post.source, alert.fingerprint)
             known = folded.alerts.get(name) or folded.before.get(name)
-            hidden = curtain.why(post.source, alert, now) if alert.firing else ""
+            hidden = curtain.why(post.source, alert, now, known) if alert.firing else ""
             if known and known.firing:
                 group = known.group
             else:
@@ -137,8 +249,13 @@ def _note(folded: Folded, name: Name, alert: KnownAlert, change: Change) -> None
         folded.news[name] = change
         return
     if change is not Change.EASED:
-        # What began and ended in one breath is no news, except that it was there.
-        folded.news.pop(name, None)
+        # What began and ended in one breath is no news, except that it was there; a critical is.
+        heard = folded.news.pop(name, None)
+        if heard and change is Change.ENDED and alert.severity is Severity.CRITICAL:
+            folded.news[name] = Change.PASSED
+    known = folded.before.get(name)
+    if known and known.firing and not known.hidden and known.severity is Severity.CRITICAL:
+        folded.calmed.add(known.incident)
     if alert.incident:
         (folded.eased if change is Change.EASED else folded.ended).add(alert.incident)
 
@@ -156,17 +273,24 @@ class _Curtain:
     """What hides alerts of one customer just now, and those alerts that it hid."""
 
     customer: int
-    standing: muting.Standing
+    standing: hiding.Standing
     sources: Sources
     zone: tzinfo
-    hid: dict[Name, tuple[muting.Hidden, Alert]] = field(default_factory=dict)
+    tuning: Tuning = AS_SET
+    hid: dict[Name, tuple[hiding.Hidden, Alert]] = field(default_factory=dict)
 
     @classmethod
     async def drawn(
-        cls, customer: int, now: datetime, house: House, unit: Unit, new: Sequence[Alert] = ()
+        cls,
+        customer: int,
+        now: datetime,
+        house: House,
+        tuning: Tuning,
+        unit: Unit,
+        new: Sequence[Alert] = (),
     ) -> _Curtain:
         """Load what hides; `new` alerts may hide others before they have a row."""
-        standing = await muting.standing(unit, customer, now, house.muting, house.zone)
+        standing = await hiding.standing(unit, customer, now, house.muting, house.zone)
         firing: list[Alert] = []
         if house.muting.inhibitions:
             there = [
@@ -176,17 +300,31 @@ class _Curtain:
             ended = {alert.fingerprint for alert in new if not alert.firing}
             firing = [alert_of(known) for known in there if known.fingerprint not in ended]
             firing += [alert for alert in new if alert.firing]
-        return cls(customer, standing, muting.hiding(standing, firing), house.zone)
+        return cls(customer, standing, hiding.hiding(standing, firing), house.zone, tuning)
 
-    def why(self, source: str, alert: Alert, now: datetime) -> str:
-        """Return what hides an alert, in words; empty when nothing does."""
+    def why(self, source: str, alert: Alert, now: datetime, known: KnownAlert | None) -> str:
+        """Return what hides an alert that is `known` so far, in words; empty when nothing does."""
         if self.open:
-            return ""
-        hidden = muting.why_hidden(alert, self.customer, now, self.standing, self.sources)
+            return self._held(source, alert, now, known)
+        hidden = hiding.why_hidden(alert, self.customer, now, self.standing, self.sources)
         if hidden is None:
-            return ""
+            return self._held(source, alert, now, known)
         self.hid[source, alert.fingerprint] = (hidden, alert)
-        return muting.told(hidden, self.zone)
+        return hiding.told(hidden, self.zone)
+
+    def _held(self, source: str, alert: Alert, now: datetime, known: KnownAlert | None) -> str:
+        """Return why an alert is held back that has not lasted yet: what was told is so no more.
+
+        Those of VigilOps were held back before they came here (`alerting/hold.py`).
+        """
+        if not self.tuning.holds or source == vigilops.NAME:
+            return ""
+        told = known is not None and known.firing and not known.hidden
+        hold = self.tuning.hold(rule_name(alert))
+        if told or hold is None or not hold.covers(alert.severity):
+            return ""
+        since = known.since if known and known.firing else now
+        return hold.told() if now < since + hold.lasts else ""
 
     @property
     def open(self) -> bool:
@@ -198,4 +336,4 @@ class _Curtain:
         """Keep for its report what a maintenance window hides from now on."""
         for name, (hidden, alert) in self.hid.items():
             if name in folded.alerts and folded.alerts[name].hidden:
-                await muting.note(unit, hidden, alert, now)
+                await hiding.note(unit, hidden, alert, now)

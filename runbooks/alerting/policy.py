@@ -32,6 +32,12 @@ class Policy:
     """How long it must then stay so until it is over."""
     gather: timedelta = timedelta(seconds=10)
     """After a mention of a critical, the next ones within this time share one message."""
+    interval: timedelta = timedelta(0)
+    """The least between two drawings of an incident's card that only has more alerts; one with a
+    critical, and one that has ended, waits for nothing."""
+    repeat: timedelta = timedelta(0)
+    """After so long again and again it is said that nobody has acknowledged an incident; zero is
+    never. About critical ones people are called instead."""
 
 
 POLICY = Policy()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from adapters.card import dumps
 from adapters.port import UsageError
-from adapters.words import Chat, Person
-from runbooks.alerting import incident_cards, ladder, pipeline
+from adapters.words import Chat, Person, Severity
+from runbooks import threshold
+from runbooks.alerting import full_list, incident_cards, pipeline
+from runbooks.alerting.adjust import Adjuster
 from runbooks.alerting.incident_cards import clock, microseconds
-from runbooks.alerting.matchers import Matcher, Operator, spoken
+from runbooks.alerting.muting.matchers import Matcher, Operator, matcher, spoken
+from runbooks.alerting.oncall import ladder
+from runbooks.alerting.thresholds import LONGEST, THOUSANDTHS, Last
 from runbooks.kit import House
 from storage.records import (
     Customer,
@@ -18,14 +24,17 @@ from storage.records import (
     DeliveryState,
     Incident,
     IncidentState,
+    KnownAlert,
     Lane,
+    Run,
     Silence,
 )
 from storage.store import Unit
 
 NOT_OURS = "本群没有这个告警组：请用 /alerts 查看编号"
-LISTED = 100_000
-"""Lines of a full list."""
+
+AT_ONCE = 20
+"""Hosts that one silence of a card names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,8 @@ class Responder:
     now: datetime
     house: House
     unit: Unit
+    begun: list[Run] = field(default_factory=list)
+    """Runs that are to be walked after the commit."""
 
     async def press(self, pressed: Deed, key: str) -> str:
         """Do what a button says and return what came of it; `key` names this press.
@@ -70,21 +81,35 @@ class Responder:
                 return await self.ack_all(pressed.seen)
             case "list":
                 return await self.send_list(key)
-            case "quiet":
-                return await self.quiet(pressed.subject, pressed.seen)
+            case "quiet" | "hold" | "raise" | "restore":
+                return await self._take_advice(pressed, key)
             case "silence":
                 return await self.silence(await self._mine(pressed.subject), pressed.seen)
-        incident = await self._mine(pressed.subject)
+        return await self._handle(await self._mine(pressed.subject), pressed)
+
+    async def _take_advice(self, pressed: Deed, key: str) -> str:
+        """Do what a storm's summary suggested of a rule, or take it back."""
         match pressed.verb:
-            case "ack" if microseconds(incident.changed_at) > pressed.seen and incident.acked_by:
-                raise UsageError(f"已由 {_name(incident.acked_by)} 确认，请看最新的卡片")
-            case "ack":
-                return await self.ack(incident)
+            case "quiet":
+                return await self.quiet(pressed.subject, pressed.seen)
+            case "hold":
+                return await self.hold(pressed.subject, pressed.seen, key)
+            case "raise":
+                return await self.raise_(pressed.subject, pressed.seen / THOUSANDTHS)
+        return await self.restore(pressed.subject)
+
+    async def _handle(self, incident: Incident, pressed: Deed) -> str:
+        match pressed.verb:
             case "unack":
                 return await self.unack(incident)
+            case "ack":
+                await self._shown(incident, pressed.seen)
+                return await self.ack(incident)
             case "take":
+                await self._shown(incident, pressed.seen)
                 return await self.take(incident)
             case "resolve":
+                await self._shown(incident, pressed.seen)
                 return await self.resolve(incident)
         raise UsageError("这张卡片已过期，请看最新的卡片")
 
@@ -157,37 +182,68 @@ class Responder:
         await ladder.stop(self.unit, after, self.now)
         return f"已关闭 #{incident.id}：{incident.title}"
 
-    async def silence(self, incident: Incident, minutes: int) -> str:
-        """Hide what an incident's alerts have in common, by this person's word, for a while."""
+    async def silence(self, incident: Incident, seen: int) -> str:
+        """Hide for a while what an incident's card showed, by this person's word: its rule, on the
+        hosts that were on it. A host that came later nobody has seen, so nobody has silenced it."""
         alerts = await self.unit.incidents.alerts(incident.id)
-        wanted = [Matcher("rule", Operator.IS, rule) for rule in {a.rule for a in alerts}]
-        if len(wanted) != 1:
+        shown = [alert for alert in incident_cards.shown(alerts) if _known(alert, seen)]
+        if not shown:
+            raise UsageError("这张卡片已过期，请看最新的卡片")
+        rules = {alert.rule for alert in shown}
+        if len(rules) != 1:
             raise UsageError("这个告警组包含多条规则：请用 /silence 写明要静默什么")
-        if "host=" in incident.group:
-            wanted.append(Matcher("host", Operator.IS, alerts[0].host))
-        until = await self._hush(wanted, minutes, f"告警组 #{incident.id}")
+        rule, hosts = Matcher("rule", Operator.IS, rules.pop()), {alert.host for alert in shown}
+        wanted = [(rule, host) for host in _on(hosts)]
+        until = await self._hush(wanted, incident_cards.HUSH, f"告警组 #{incident.id}")
         await self._redraw(incident)
-        return f"已静默 #{incident.id} 至 {clock(until, self.house.zone)}"
+        at = clock(until, self.house.zone)
+        return f"已静默 #{incident.id} 至 {at}：卡片上的 {len(hosts)} 台，别处出现仍会通知"
 
     async def quiet(self, rule: str, minutes: int) -> str:
         """Hide a rule's alerts that are not critical, as a storm's summary suggested."""
         mild = Matcher("severity", Operator.LIKE, "info|warning")
-        wanted = [Matcher("rule", Operator.IS, rule), mild]
+        wanted = [(Matcher("rule", Operator.IS, rule), mild)]
         until = await self._hush(wanted, minutes, "告警风暴总结的建议")
         return f"已静默「{rule}」至 {clock(until, self.house.zone)}"
 
+    async def hold(self, rule: str, minutes: int, key: str) -> str:
+        """Have a rule's alerts last before they are told, as a storm's summary suggested, or as it
+        was before; answers with a card that has the way back."""
+        if not 0 <= minutes <= LONGEST:
+            raise UsageError("这张卡片已过期，请看最新的卡片")
+        adjuster = Adjuster(self.customer, self.by, self.now, self.house, self.unit)
+        card = await adjuster.hold(Last(rule, minutes, critical=False))
+        answer = Delivery(
+            0,
+            f"hold:{key}",
+            self._chat(),
+            Lane.NORMAL,
+            DeliveryState.WAITING,
+            self.now,
+            card=dumps(card),
+        )
+        await self.unit.outbox.put(answer)
+        return "已更改"
+
+    async def raise_(self, rule: str, wanted: float) -> str:
+        """Begin to set a rule's threshold in the customer's VigilOps; its own card answers."""
+        run = await threshold.begin(self.customer, rule, wanted, self.by, self.now, self.unit)
+        self.begun.append(run)
+        return f"正在把「{rule}」的阈值改为 {wanted:g}"
+
+    async def restore(self, number: str) -> str:
+        """Begin to put a rule's threshold back that such a run had changed."""
+        self.begun.append(
+            await threshold.restore(self.customer, number, self.by, self.now, self.unit)
+        )
+        return "正在恢复原值"
+
     async def send_list(self, key: str) -> str:
-        """Send the full list of what fires as a file."""
+        """Have the full list of what fires sent as a file."""
         chat = self._chat()
-        there = self.unit.incidents
-        alerts = [
-            *await there.firing(self.customer.id, LISTED),
-            *await there.firing(self.customer.id, LISTED, hidden=True),
-        ]
-        if not alerts:
+        total = await self.unit.listing.count(self.customer.id)
+        if not total:
             raise UsageError("现在没有在触发的告警")
-        text = incident_cards.listing(alerts, self.now, self.house.zone)
-        name = f"alerts-{self.now.astimezone(self.house.zone):%Y%m%d-%H%M%S}.txt"
         delivery = Delivery(
             0,
             f"alerts:{key}",
@@ -195,16 +251,30 @@ class Responder:
             Lane.NORMAL,
             DeliveryState.WAITING,
             self.now,
-            file_name=name,
-            file=text.encode(),
+            paper=full_list.key_of(self.customer),
         )
         await self.unit.outbox.put(delivery)
-        return f"完整清单共 {len(alerts):,} 条"
+        return f"完整清单共 {total:,} 条"
 
     async def _mine(self, subject: str) -> Incident:
         if not (subject.isascii() and subject.isdecimal()):
             raise UsageError(NOT_OURS)
         return await self.find(int(subject))
+
+    async def _shown(self, incident: Incident, seen: int) -> None:
+        """Refuse what is pressed on a card from before a critical: they cannot have seen it."""
+        if incident.critical_at is None or incident.state is IncidentState.RESOLVED:
+            return
+        came = [
+            alert.changed_at
+            for alert in await self.unit.incidents.alerts(incident.id)
+            if alert.firing and not alert.hidden and alert.severity is Severity.CRITICAL
+        ]
+        if microseconds(max([incident.critical_at, *came])) > seen:
+            raise UsageError(
+                "有新的严重告警，不在这张卡片上：请看最新的卡片再操作，"
+                f"或输入 /incident {incident.id}"
+            )
 
     async def _acked(self, incident: Incident) -> None:
         after = replace(
@@ -229,13 +299,18 @@ class Responder:
             if await self.unit.outbox.living(key):
                 await self.unit.outbox.mark(key, self._chat(), self.now, lane=Lane.ALARM)
 
-    async def _hush(self, wanted: Sequence[Matcher], minutes: int, reason: str) -> datetime:
-        """Set a silence, and hide at once what it hides."""
+    async def _hush(
+        self, wanted: Sequence[Sequence[Matcher]], minutes: int, reason: str
+    ) -> datetime:
+        """Set a silence for each of these, and hide at once what they hide."""
         until = self.now + timedelta(minutes=minutes)
-        silence = Silence(0, self.customer.id, spoken(wanted), self.now, until, self.by, reason)
-        await self.unit.silences.add(silence)
-        detail = {"customer": self.customer.name, "matchers": silence.matchers}
-        await self.unit.audit.add(self.now, self.by.name or self.by.id, "silence", detail)
+        for matchers in wanted:
+            silence = Silence(
+                0, self.customer.id, spoken(matchers), self.now, until, self.by, reason
+            )
+            await self.unit.silences.add(silence)
+            detail = {"customer": self.customer.name, "matchers": silence.matchers}
+            await self.unit.audit.add(self.now, self.by.name or self.by.id, "silence", detail)
         await pipeline.reconsider(self.customer, self.now, self.house, self.unit)
         return until
 
@@ -246,3 +321,19 @@ class Responder:
 
 def _name(person: Person) -> str:
     return person.name or person.id
+
+
+def _known(alert: KnownAlert, seen: int) -> bool:
+    """Did a card that showed all up to `seen` show this alert? Of one that flaps the card is not
+    drawn each time it begins, of a critical it is."""
+    began = [alert.since] if alert.severity is Severity.CRITICAL else [alert.since, *alert.flips]
+    return microseconds(min(began)) <= seen
+
+
+def _on(hosts: Collection[str]) -> list[Matcher]:
+    """Return conditions one of which each of these hosts fulfils: an expression has a longest."""
+    names = sorted(hosts)
+    if len(names) == 1:
+        return [Matcher("host", Operator.IS, names[0])]
+    parts = [names[at : at + AT_ONCE] for at in range(0, len(names), AT_ONCE)]
+    return [matcher("host", Operator.LIKE, "|".join(map(re.escape, part))) for part in parts]

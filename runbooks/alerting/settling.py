@@ -7,19 +7,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from adapters.card import Card, dumps, loads
+from adapters.card import Card, dumps
 from adapters.words import Chat
 from runbooks import reach
-from runbooks.alerting import incident_cards, ladder, storm_cards
+from runbooks.alerting import incident_cards, mentioning, storm_cards, suggesting, trends
 from runbooks.alerting import storm as storms
+from runbooks.alerting.elsewhere import Elsewhere
 from runbooks.alerting.grouping import (
     Change,
+    alert_of,
     is_new_critical,
     joined,
+    over_already,
     worth_telling,
 )
+from runbooks.alerting.mentioning import Mentions
+from runbooks.alerting.muting.matchers import labels_of
+from runbooks.alerting.muting.places import Place
+from runbooks.alerting.oncall import ladder
+from runbooks.alerting.pacing import Pace, pace
 from runbooks.alerting.policy import Policy
+from runbooks.alerting.receivers import by_incident
 from runbooks.alerting.storm import Gust, Turn
+from runbooks.alerting.tuning import AS_SET, Tuning
 from runbooks.kit import House
 from storage.records import (
     Customer,
@@ -37,6 +47,9 @@ from storage.store import Unit
 BREATH = timedelta(seconds=2)
 """Between two urgent edits of a storm's card: in a flood of criticals the mentions need the room."""
 
+LEFT = 5
+"""Incidents without a card that get one when a storm is over: the worst. All are on its summary."""
+
 Name = tuple[str, str]
 
 
@@ -52,7 +65,21 @@ class Folded:
     ended: set[int] = field(default_factory=set)
     """Incidents in which an alert ended or was hidden."""
     eased: set[int] = field(default_factory=set)
+    calmed: set[int] = field(default_factory=set)
+    """Incidents in which a critical that was seen ended, was hidden or eased."""
     received: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The incidents that there is news of, and by their numbers what that news is."""
+
+    incidents: tuple[Incident, ...]
+    new: frozenset[int]
+    back: frozenset[int]
+    """Those that were over."""
+    told: frozenset[int]
+    """Those that it is to be told of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,44 +89,88 @@ class Settling:
     customer: Customer
     now: datetime
     house: House
+    """As it is for this customer."""
     unit: Unit
+    tuning: Tuning = AS_SET
 
     @property
     def policy(self) -> Policy:
         return self.house.alerting
 
+    @property
+    def _elsewhere(self) -> Elsewhere:
+        return Elsewhere(self.customer, self.now, self.unit)
+
     async def settle(self, folded: Folded) -> None:
         """Write the incidents, the alerts and the storm, and mark what is to be drawn."""
         storm = await self.unit.incidents.storm(self.customer.id)
-        incidents, opened, told = await self._join(folded)
-        closed = await self._close(folded, {each.id for each in incidents.values()})
-        criticals = [
-            folded.alerts[name]
-            for name, change in folded.news.items()
-            if is_new_critical(folded.alerts[name], change)
-        ]
-        gust = Gust(len(folded.news), opened, len(criticals), folded.received)
+        joined_ = await self._join(folded)
+        closed = await self._close(folded)
+        news = [(folded.alerts[name], change) for name, change in folded.news.items()]
+        criticals = [alert for alert, change in news if is_new_critical(alert, change)]
+        named = mentioning.named(news, self.policy)
+        places, here = self._places(folded), [*folded.news]
+        if self.house.muting.receivers:
+            # A storm is of what the group hears.
+            here = [n for n in here if Place.GROUP in places[folded.alerts[n].incident]]
+        heard = {folded.alerts[name].incident for name in here}
+        loud = [each for each in criticals if each.incident in heard]
+        gust = Gust(len(here), len(joined_.new & heard), len(loud), folded.received)
         gathering, due = storm, None
-        if criticals:
+        if named.steady:
             gathering, due = storms.window(storm, self.now, self.policy)
         after, turn = storms.fold(gathering, gust, self.now, self.policy)
         if after != storm:
             await self.unit.incidents.save_storm(after)
-        chat = self.customer.chat
+        await Mentions(self.customer, self.now, self.house, self.unit).say(named, due)
+        chat, incidents = self.customer.chat, joined_.incidents
+        touched = [each for each in incidents if each.id in joined_.told]
+        if self.house.muting.receivers or chat is None:
+            begun = [each for each in incidents if each.id in joined_.new | joined_.back]
+            await self._tell_elsewhere(begun, closed, places, _firsts(folded))
+            touched = [each for each in touched if each.id in heard]
         if chat is None:
             return
-        if criticals:
-            await self._mention(criticals, due, chat)
-        touched = [each for each in incidents.values() if each.id in told]
         if after.phase is StormPhase.NORMAL and turn is not Turn.ENDED:
-            await self._show(touched, closed, folded, chat)
+            await self._show(touched, joined_.new, closed, folded, chat)
             return
         if folded.received or folded.alerts or (after.phase, turn) != (storm.phase, Turn.NOTHING):
-            await self._rage(storm, after, turn, bool(criticals), chat)
+            await self._rage(storm, after, turn, bool(loud), chat)
 
-    async def _join(self, folded: Folded) -> tuple[Mapping[str, Incident], int, frozenset[int]]:
-        """Put news into incidents; return those by group, how many are new, and which of them the
-        group is told of."""
+    def _places(self, folded: Folded) -> Mapping[int, frozenset[Place]]:
+        """Return where each incident that there is news of is told."""
+        if not self.house.muting.receivers and self.customer.chat:
+            return {}
+        return self._by_incident([folded.alerts[name] for name in folded.news])
+
+    def _by_incident(self, alerts: Sequence[KnownAlert]) -> Mapping[int, frozenset[Place]]:
+        """Return where each of these alerts' incidents is told; the operations group hears what is
+        for a customer's group that is not there yet."""
+        rules = self.house.muting
+        found = by_incident(alerts, rules.routing, rules.receivers)
+        if self.customer.chat:
+            return found
+        return {
+            number: places | {Place.OPS} if Place.GROUP in places else places
+            for number, places in found.items()
+        }
+
+    async def _tell_elsewhere(
+        self,
+        begun: Sequence[Incident],
+        closed: Sequence[Incident],
+        places: Mapping[int, frozenset[Place]],
+        firsts: Mapping[int, KnownAlert],
+    ) -> None:
+        """Tell the places where an incident has no card."""
+        there = self._elsewhere
+        waits = {each.id: self._pace(firsts[each.id]).wait for each in begun}
+        await there.begun(begun, places, waits)
+        ended = [alert for each in closed for alert in await self.unit.incidents.alerts(each.id)]
+        await there.over(closed, self._by_incident(ended))
+
+    async def _join(self, folded: Folded) -> Joined:
+        """Put news into incidents."""
         since = self.now - self.policy.reopen
         wanted = sorted({folded.alerts[name].group for name in folded.news})
         before = await self.unit.incidents.by_groups(self.customer.id, wanted, since)
@@ -108,7 +179,11 @@ class Settling:
         called: dict[str, datetime] = {}
         for name, change in folded.news.items():
             alert = folded.alerts[name]
-            after[alert.group] = joined(after.get(alert.group), alert, change)
+            if change is Change.PASSED:
+                # Where there is one nothing changes: somebody may have acknowledged it.
+                after.setdefault(alert.group, over_already(alert, self.now))
+            else:
+                after[alert.group] = joined(after.get(alert.group), alert, change)
             if is_new_critical(alert, change):
                 called[alert.group] = min(
                     called.get(alert.group, alert.changed_at), alert.changed_at
@@ -116,27 +191,54 @@ class Settling:
             if worth_telling(alert, change, self.policy) or alert.group not in before:
                 loud.add(alert.group)
         for group, incident in after.items():
+            if incident == before.get(group):
+                continue
+            # Not when a post was accepted: what a card shows that was drawn since then has none of it.
+            written = replace(incident, changed_at=self.now)
             if incident.id == 0:
-                after[group] = await self.unit.incidents.add(incident)
-            elif incident != before[group]:
-                await self.unit.incidents.save(incident)
+                after[group] = await self.unit.incidents.add(written)
+            else:
+                after[group] = written
+                await self.unit.incidents.save(written)
         for group, at in called.items():
             # While somebody is being called this changes nothing.
-            await ladder.begin(self.unit, after[group], at)
+            await ladder.begin(self.unit, after[group], at, self.policy.reopen)
+        await self._pass(folded, before, after)
         for name in folded.news:
             alert = folded.alerts[name]
             folded.alerts[name] = replace(alert, incident=after[alert.group].id)
         new = [alert for name, alert in folded.alerts.items() if name not in folded.before]
         old = [alert for name, alert in folded.alerts.items() if name in folded.before]
         await self.unit.incidents.put_alerts(new, old)
-        told = frozenset(after[group].id for group in loud)
-        return after, len(after) - len(before), told
+        over = {g for g, each in before.items() if each.state is IncidentState.RESOLVED}
+        return Joined(
+            tuple(after.values()),
+            new=frozenset(each.id for group, each in after.items() if group not in before),
+            back=frozenset(after[group].id for group in over),
+            told=frozenset(after[group].id for group in loud),
+        )
 
-    async def _close(self, folded: Folded, joined_: set[int]) -> list[Incident]:
-        """Resolve the incidents whose alerts have all ended; of those whose alerts are all hidden
-        nobody is called any more."""
+    async def _pass(
+        self, folded: Folded, before: Mapping[str, Incident], after: Mapping[str, Incident]
+    ) -> None:
+        """Write down which calls were owed, while they lasted, for criticals that are over."""
+        ends: dict[str, datetime] = {}
+        for name, change in folded.news.items():
+            if change is Change.PASSED:
+                group, at = folded.alerts[name].group, folded.alerts[name].changed_at
+                ends[group] = max(at, ends.get(group, at))
+        for group, at in ends.items():
+            incident = after[group]
+            if group not in before and incident.state is IncidentState.RESOLVED:
+                await ladder.begin(self.unit, incident, at)
+                await ladder.stop(self.unit, incident, at)
+
+    async def _close(self, folded: Folded) -> list[Incident]:
+        """Resolve the incidents whose alerts have all ended; of those whose alerts, or whose criticals,
+        are all hidden or over nobody is called any more."""
         closed = []
-        numbers = sorted(folded.ended)
+        numbers = sorted(folded.ended | folded.calmed)
+        loud = await self.unit.incidents.loud(sorted(folded.calmed)) if folded.calmed else set()
         visible = await self.unit.incidents.standing(numbers) if numbers else {}
         for number in numbers:
             incident = await self.unit.incidents.get(number)
@@ -146,38 +248,28 @@ class Settling:
                 state = IncidentState.RESOLVED
                 incident = replace(incident, state=state, changed_at=self.now, resolved_at=self.now)
                 await self.unit.incidents.save(incident)
-            if not visible.get(number):
+            if not visible.get(number) or (number in folded.calmed and number not in loud):
                 await ladder.stop(self.unit, incident, self.now)
             closed.append(incident)
         return closed
 
-    async def _mention(
-        self, criticals: Sequence[KnownAlert], due: datetime | None, chat: Chat
-    ) -> None:
-        """Say which criticals are new: at once, or with those that come until `due`."""
-        zone = self.house.zone
-        newest = sorted(criticals, key=lambda alert: alert.since, reverse=True)
-        key = f"critical:{self.customer.id}:{(due or self.now).isoformat()}"
-        waiting = await self.unit.outbox.by_key(key) if due else None
-        earlier = loads(waiting.card) if waiting else None
-        card = incident_cards.mention(newest, self.policy, self.now, zone, earlier)
-        if waiting and waiting.state is DeliveryState.WAITING:
-            await reach.amend(replace(waiting, card=dumps(card)), await self._beside(), self.unit)
-            return
-        await self._say(key, card, chat, Lane.ALARM, due)
-
     async def _show(
         self,
         touched: Sequence[Incident],
+        begun: frozenset[int],
         closed: Sequence[Incident],
         folded: Folded,
         chat: Chat,
     ) -> None:
-        """Have each incident's own card drawn: a critical one at once, others after the wait."""
+        """Have each incident's own card drawn: a critical one at once, others after the wait, and
+        those that only have more alerts when their interval is over."""
+        firsts = _firsts(folded)
         for incident in touched:
             urgent = incident.critical_at is not None and incident.state is IncidentState.OPEN
-            new = incident.opened_at == incident.changed_at
-            due = self.now + self.policy.wait if new and not urgent else None
+            new = incident.id in begun
+            fast = self._pace(firsts[incident.id])
+            span = fast.wait if new else fast.interval
+            due = self.now + span if (new or span) and not urgent else None
             lane = Lane.ALARM if urgent else Lane.PROGRESS
             await self._mark(f"incident:{incident.id}", chat, lane, due)
         for incident in closed:
@@ -192,7 +284,12 @@ class Settling:
                 told = f"recovered:{incident.id}:{self.now.isoformat()}"
                 await self._say(told, card, chat)
         for number in folded.eased - {each.id for each in (*touched, *closed)}:
-            await self._mark(f"incident:{number}", chat)
+            if await self.unit.outbox.living(f"incident:{number}"):
+                await self._mark(f"incident:{number}", chat)
+
+    def _pace(self, first: KnownAlert) -> Pace:
+        routing = self.house.muting.routing
+        return pace(self.policy, routing, self.tuning, labels_of(alert_of(first)))
 
     async def _rage(
         self, before: Storm, storm: Storm, turn: Turn, critical: bool, chat: Chat
@@ -205,16 +302,29 @@ class Settling:
                 if self.now - incident.opened_at < storms.MINUTE:
                     await self.unit.outbox.withdraw(f"incident:{incident.id}")
         if turn is Turn.ENDED:
-            since = before.since or self.now
+            # A storm begins when it is folded, its alerts when they were accepted, which was before.
+            since = (before.since or self.now) - storms.MINUTE
             tallies = await self.unit.incidents.tallies(self.customer.id, since)
             incidents = await self.unit.incidents.opened_since(self.customer.id, since)
             zone = self.house.zone
-            card = storm_cards.summary(before, tallies, incidents, self.now, zone)
+            rules = [tally.rule for tally in storm_cards.suggestions(tallies)]
+            better = await suggesting.suggest(
+                self.customer.id, rules, since, self.tuning, self.unit
+            )
+            at = trends.marks(since, self.now)
+            counts = await self.unit.incidents.course(self.customer.id, at)
+            course = trends.course(counts, at, zone)
+            card = storm_cards.summary(before, tallies, incidents, self.now, zone, better, course)
             await self._say(f"storm-over:{self.customer.id}:{before.number}", card, chat)
+            bare = []
             for incident in incidents:
                 # A card of its own was left alone while the storm's spoke for it.
                 if await self.unit.outbox.living(f"incident:{incident.id}"):
                     await self._mark(f"incident:{incident.id}", chat)
+                elif incident.state is not IncidentState.RESOLVED:
+                    bare.append(incident)
+            for incident in storm_cards.worst_first(bare)[:LEFT]:
+                await self._mark(f"incident:{incident.id}", chat)
         urgent = turn is Turn.BEGUN or critical
         early = before.critical_at is not None and self.now - before.critical_at < BREATH
         due = self.now + BREATH if critical and early and turn is Turn.NOTHING else None
@@ -240,3 +350,12 @@ class Settling:
 
     async def _beside(self) -> Sequence[Chat]:
         return await reach.reach(self.customer.id, self.unit)
+
+
+def _firsts(folded: Folded) -> Mapping[int, KnownAlert]:
+    """Return, by incident, an alert of those that it has news of."""
+    found: dict[int, KnownAlert] = {}
+    for name in folded.news:
+        alert = folded.alerts[name]
+        found.setdefault(alert.incident, alert)
+    return found

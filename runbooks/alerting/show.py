@@ -7,8 +7,9 @@ from datetime import datetime
 
 from adapters.card import Card
 from adapters.words import Severity
-from runbooks.alerting import incident_cards, ladder, storm_cards
+from runbooks.alerting import adjust, incident_cards, quiet, storm_cards, truncation
 from runbooks.alerting.incident_cards import IncidentView
+from runbooks.alerting.oncall import ladder
 from runbooks.alerting.storm_cards import StormView
 from runbooks.kit import House, Kit
 from storage.records import Incident, IncidentState
@@ -42,7 +43,10 @@ async def incident(number: int, house: House, now: datetime, unit: Unit) -> Card
     found = await unit.incidents.get(number)
     assert found is not None
     alerts = await unit.incidents.alerts(number)
-    view = IncidentView(found, alerts, await next_call([found], unit))
+    cut = await unit.truncations.of(found.customer, now - truncation.REMEMBERED)
+    more = truncation.lines(truncation.about(alerts, cut))
+    more += quiet.lines(quiet.firing(alerts), await unit.heard.of(found.customer), now)
+    view = IncidentView(found, alerts, await next_call([found], unit), more)
     return incident_cards.incident_card(view, house.alerting, now, house.zone)
 
 
@@ -56,9 +60,10 @@ async def storm(customer: int, house: House, now: datetime, unit: Unit) -> Card:
         await there.top_hosts(customer, incident_cards.TOP),
         await there.firing(customer, CRITICALS, Severity.CRITICAL),
         incidents,
-        await there.hidden(customer),
+        await adjust.hidden(customer, unit),
         await next_call(incidents, unit),
         customer,
+        truncation.lines(await unit.truncations.of(customer, now - truncation.REMEMBERED)),
     )
     return storm_cards.storm_card(view, house.alerting, now, house.zone)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from adapters.card import Block, Button, Buttons, Card, Fields, Style, Table, Text, Tone
+from adapters.chart import Chart
 from adapters.words import Severity
 from runbooks.alerting.incident_cards import (
     LINE,
@@ -19,6 +20,7 @@ from runbooks.alerting.incident_cards import (
     NAMED,
     NAMES,
     SIGNS,
+    STATES,
     TOP,
     action,
     clock,
@@ -30,11 +32,14 @@ from runbooks.alerting.incident_cards import (
     severities,
 )
 from runbooks.alerting.policy import Policy
+from runbooks.alerting.thresholds import THOUSANDTHS, Raise, Suggestion, Wait
 from storage.incidents import Tally
 from storage.records import Incident, IncidentState, KnownAlert, Storm, StormPhase
 
 SUGGESTED = 3
 """Silences that a summary suggests."""
+
+FULL = "见完整清单"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class StormView:
     hidden: Sequence[tuple[str, Severity, int]] = ()
     next_escalation: datetime | None = None
     customer: int = 0
+    more: tuple[Block, ...] = ()
 
 
 def storm_card(view: StormView, policy: Policy, now: datetime, zone: tzinfo) -> Card:
@@ -68,7 +74,7 @@ def storm_card(view: StormView, policy: Policy, now: datetime, zone: tzinfo) -> 
             others = sum(n for _, n in rest.most_common()[LINES:])
             more = f"、其他规则 {others} 条" if others else ""
             blocks.append(
-                Text(f"另有严重告警 {sum(rest.values())} 条：{words}{more}（见完整清单）")
+                Text(f"另有严重告警 {sum(rest.values())} 条：{words}{more}（{FULL}）", full=FULL)
             )
     pairs = [
         ("触发中", counted(counts) or "0 条"),
@@ -80,7 +86,7 @@ def storm_card(view: StormView, policy: Policy, now: datetime, zone: tzinfo) -> 
     ]
     blocks.append(Fields(tuple(pair for pair in pairs if pair[1])))
     blocks += _tops(view.tallies, view.hosts, zone)
-    blocks += hidden_lines(view.hidden)
+    blocks += [*view.more, *hidden_lines(view.hidden)]
     if not over:
         blocks.append(Buttons(_storm_buttons(view, now)))
     title = "✅ 告警风暴已结束" if over else f"🌪️ 告警风暴：{counted(counts) or '已平息'}"
@@ -96,10 +102,13 @@ def summary(
     incidents: Sequence[Incident],
     now: datetime,
     zone: tzinfo,
+    suggested: Sequence[Suggestion] = (),
+    course: Sequence[Chart] = (),
 ) -> Card:
     """Return what a storm was, when it is over, and what would make the next one smaller.
 
-    `storm` is as it was in its last moment, `tallies` count all that fired since it began.
+    `storm` is as it was in its last moment, `tallies` count all that fired since it began, and
+    `course` shows when.
     """
     since = storm.since or now
     people = sorted({i.acked_by.name or i.acked_by.id for i in incidents if i.acked_by})
@@ -113,7 +122,8 @@ def summary(
         ("告警组", f"{len(incidents)} 个，仍未恢复 {open_} 个"),
         ("处理人", "、".join(people) or "没有人确认"),
     )
-    blocks: list[Block] = [Fields(pairs), *_tops(tallies, (), zone)]
+    blocks: list[Block] = [Fields(pairs), *course, *_tops(tallies, (), zone)]
+    blocks += _left(incidents, storm.customer)
     noisy = suggestions(tallies)
     if noisy:
         blocks.append(Text("建议（按一下即生效）", Style.STRONG))
@@ -125,10 +135,61 @@ def summary(
             )
             for tally in noisy
         )
-        blocks.append(Buttons(buttons))
-        words = "、".join(f"「{tally.rule[:20]}」（{tally.hosts} 台）" for tally in noisy)
-        blocks.append(Text(f"若阈值过低：请调高 {words} 的阈值或持续时间", Style.QUIET))
+        blocks.append(Buttons((*buttons, *map(_suggested, suggested))))
+        if suggested:
+            blocks.append(Text("\n".join(map(_explained, suggested)), Style.QUIET))
     return Card("告警风暴总结", Tone.NEUTRAL, tuple(blocks))
+
+
+def worst_first(incidents: Sequence[Incident]) -> list[Incident]:
+    """Return incidents with those first that need somebody most: not acknowledged, the worst, new."""
+    return sorted(
+        incidents, key=lambda i: (i.state is not IncidentState.OPEN, -i.severity.rank, -i.id)
+    )
+
+
+def _left(incidents: Sequence[Incident], customer: int) -> list[Block]:
+    """Return what is still open after a storm, which had no card of its own, with what answers it."""
+    left = worst_first([i for i in incidents if i.state is not IncidentState.RESOLVED])
+    if not left:
+        return []
+    lines = [
+        f"{SIGNS[i.severity]} #{i.id} {' '.join(i.title[:LINE].split())}：{STATES[i.state]}"
+        for i in left[:NAMED]
+    ]
+    more = [f"另有 {len(left) - NAMED} 个：/alerts"] if len(left) > NAMED else []
+    blocks: list[Block] = [
+        Text(f"仍未恢复 {len(left)} 个", Style.STRONG),
+        Text("\n".join([*lines, *more]), full="/alerts"),
+    ]
+    acks = _acks(left, customer)
+    return [*blocks, Buttons(acks)] if acks else blocks
+
+
+def _suggested(what: Suggestion) -> Button:
+    """Return the button that does what is suggested."""
+    rule = what.rule[:20]
+    match what:
+        case Raise(was=was, wanted=wanted):
+            label = f"「{rule}」阈值 {was:g} → {wanted:g}"
+            sure = f"把监控里「{rule}」的阈值从 {was:g} 调到 {wanted:g}？它现有的告警会先结束。"
+            return Button(
+                label, action("raise", what.rule, round(wanted * THOUSANDTHS)), confirm=sure
+            )
+        case Wait(minutes=minutes):
+            label = f"「{rule}」持续 {minutes} 分钟才提醒"
+            sure = f"以后「{rule}」的警告持续 {minutes} 分钟才提醒？严重告警照常。"
+            return Button(label, action("hold", what.rule, minutes), confirm=sure)
+
+
+def _explained(what: Suggestion) -> str:
+    """Say why this is suggested."""
+    rule = what.rule[:20]
+    match what:
+        case Raise(was=was, wanted=wanted):
+            return f"阈值：「{rule}」{was:g} → {wanted:g}，这次 95% 的数值不超过它，或已是上限"
+        case Wait(minutes=minutes):
+            return f"持续时间：「{rule}」的告警要持续 {minutes} 分钟才提醒，短暂的不再打扰"
 
 
 def suggestions(tallies: Sequence[Tally]) -> Sequence[Tally]:
@@ -152,21 +213,29 @@ def _tops(tallies: Sequence[Tally], hosts: Sequence[tuple[str, int]], zone: tzin
             )
             for tally in tallies[:TOP]
         )
-        blocks.append(Table(("规则", "条数", "服务器数", "自"), rows))
+        blocks.append(Table(("规则", "条数", "服务器数", "自"), rows, FULL))
         if len(tallies) > TOP:
-            blocks.append(Text(f"另有 {len(tallies) - TOP} 条规则，见完整清单", Style.QUIET))
+            blocks.append(Text(f"另有 {len(tallies) - TOP} 条规则，{FULL}", Style.QUIET))
     if hosts:
         words = "、".join(f"{host[:40]}（{count}）" for host, count in hosts[:TOP])
-        blocks.append(Text(f"告警最多的服务器：{words}"))
+        blocks.append(Text(f"告警最多的服务器：{words}", full=FULL))
     return blocks
 
 
 def _storm_buttons(view: StormView, now: datetime) -> tuple[Button, ...]:
-    seen, customer = microseconds(now), str(view.customer)
-    open_ = sum(each.state is IncidentState.OPEN for each in view.incidents)
-    acks = (
-        (Button(f"确认全部（{open_}）", action("ack-all", customer, seen), Style.PRIMARY),)
-        if open_
-        else ()
-    )
-    return (*acks, Button("完整清单", action("list", customer, seen)))
+    full = Button("完整清单", action("list", str(view.customer), microseconds(now)))
+    return (*_acks(view.incidents, view.customer), full)
+
+
+def _acks(incidents: Sequence[Incident], customer: int) -> tuple[Button, ...]:
+    """Return the button that acknowledges all of these that nobody has yet; none where that is none.
+
+    It carries the newest change that is shown, not the present: what is being folded just now has the
+    instant at which that began, and is not on the card.
+    """
+    open_ = sum(each.state is IncidentState.OPEN for each in incidents)
+    if not open_:
+        return ()
+    seen = microseconds(max(each.changed_at for each in incidents))
+    wanted = action("ack-all", str(customer), seen)
+    return (Button(f"确认全部（{open_}）", wanted, Style.PRIMARY),)

@@ -11,12 +11,12 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
 
-from adapters.port import InDoubt, MonitorAlert, Permanent, Transient
+from adapters.port import MonitorAlert, OutsideError
 from adapters.sources.reading import severity_of
 from adapters.sources.vigilops import NAME
 from adapters.words import Alert
 from runbooks import walk as walking
-from runbooks.alerting import pipeline
+from runbooks.alerting import lost, pipeline
 from runbooks.alerting.hold import (
     SETTLE,
     UNVERIFIED,
@@ -25,15 +25,16 @@ from runbooks.alerting.hold import (
     Kind,
     Say,
     episode_of,
+    figures,
     fingerprint,
     fold,
     judge,
-    reading,
     since,
     title_of,
     told_elsewhere,
 )
 from runbooks.alerting.pipeline import Post
+from runbooks.alerting.tuning import tuning_of
 from runbooks.case import Onboarding
 from runbooks.kit import House, Kit
 from runbooks.onboarding import ONBOARDING
@@ -58,17 +59,27 @@ async def hear(customer: int, heard: Heard, house: House, unit: Unit) -> None:
     """Keep what is said of an alert, in the caller's transaction; its end ends it in its incident."""
     if told_elsewhere(heard.title):
         return
-    await _hear(await unit.held.get(customer, *fingerprint(heard.title)), heard, house, unit)
+    held = await unit.held.get(customer, *fingerprint(heard.title))
+    if over := await _hear(held, heard, house, unit):
+        await _end(customer, (over,), heard.at, house, unit)
 
 
-async def _hear(before: HeldAlert, heard: Heard, house: House, unit: Unit) -> None:
-    after, say = fold(before, heard)
+async def _hear(before: HeldAlert, heard: Heard, house: House, unit: Unit) -> Alert | None:
+    """Keep what is said of an alert; return its end, if its incident must hear of that."""
+    tuning = await tuning_of(before.customer, unit)
+    after, say = fold(before, heard, tuning.hold(title_of(before.rule)))
     if after != before:
         await unit.held.save(after)
-    customer = await unit.customers.get(before.customer) if say is Say.RECOVERED else None
+    return alert_of(before, "", house.zone, ended=heard.at) if say is Say.RECOVERED else None
+
+
+async def _end(
+    number: int, over: tuple[Alert, ...], at: datetime, house: House, unit: Unit
+) -> None:
+    """End alerts in their incidents, all in one fold: after a long silence they may be hundreds."""
+    customer = await unit.customers.get(number) if over else None
     if customer:
-        over = alert_of(before, "", house.zone, ended=heard.at)
-        await _fold(customer, (over,), heard.at, house, unit)
+        await _fold(customer, over, at, house, unit)
 
 
 def alert_of(
@@ -98,14 +109,13 @@ def alert_of(
 def _text(held: HeldAlert, zone: tzinfo) -> str:
     """Return the figures, since when, and what is to be known of how it was found: short, because
     cards cut it. A message without figures comes last."""
-    figure, threshold = reading(held.message)
-    begun = since(held)
+    shown, begun = figures(held.message), since(held)
     parts = (
-        f"当前值：{figure} 阈值：{threshold}" if figure else "",
+        shown,
         f"始于 {begun.astimezone(zone):%H:%M}" if begun else "",
         UNVERIFIED if held.note == UNVERIFIED else "",
         LOST if held.found == Found.POLL else "",
-        "" if figure else held.message,
+        "" if shown else held.message,
     )
     return " ".join(part for part in parts if part)
 
@@ -130,7 +140,7 @@ async def announce(kit: Kit) -> int:
 
 async def _announce(number: int, kit: Kit) -> int:
     async with kit.store.view() as unit:
-        case = await _case(number, unit)
+        case = await case_of(number, unit)
     listed = await _listed(case, kit, CONFIRM) if case else None
     shown = None if listed is None else frozenset(_episode(row) for row in listed)
     console = (case.console or case.url) if case else ""
@@ -139,11 +149,12 @@ async def _announce(number: int, kit: Kit) -> int:
         customer = await unit.customers.get(number)
         if customer is None:
             return 0
+        tuning = await tuning_of(number, unit)
         # Read again: another replica may have told since, or it has ended.
         for held in await unit.held.due(now):
             if held.customer != number:
                 continue
-            after, say = judge(held, shown, now)
+            after, say = judge(held, shown, now, tuning.hold(title_of(held.rule)))
             if after != held:
                 await unit.held.save(after)
             if say:
@@ -157,36 +168,52 @@ async def _announce(number: int, kit: Kit) -> int:
 
 
 async def poll(kit: Kit) -> None:
-    """Read the alerts of every customer whose monitor tells us, in service or under onboarding."""
+    """Read the alerts of every customer whose monitor tells us, in service or under onboarding; one
+    that cannot be read for long is an alert (`alerting/lost.py`)."""
     async with kit.store.view() as unit:
         # Those without an address of ours are not even looked up: they may be thousands.
         numbers = await unit.hooks.customers(SOURCE)
         found = [(number, await _watched(number, unit)) for number in numbers]
+        unread = await unit.unread.all()
+    watched = {number: case for number, case in found if case}
     room = asyncio.Semaphore(AT_ONCE)
 
     async def one(number: int, case: Onboarding) -> None:
         async with room:
-            await _poll(number, case, kit)
+            why = await _poll(number, case, kit)
+        if why:
+            await lost.silent(number, why, case.console or case.url, kit)
+        elif number in unread:
+            await lost.answered(number, kit)
 
-    await asyncio.gather(*(one(number, case) for number, case in found if case))
+    await asyncio.gather(*(one(number, case) for number, case in watched.items()))
+    for number in unread.keys() - watched.keys():
+        await lost.answered(number, kit)
 
 
-async def _poll(number: int, case: Onboarding, kit: Kit) -> None:
+async def _poll(number: int, case: Onboarding, kit: Kit) -> str:
+    """Read one monitor; return why it cannot be read, empty when it was."""
     asked, house = kit.clock.now(), kit.house
-    listed = await _listed(case, kit, LOOK)
-    if listed is None:
-        return
+    try:
+        listed = await _list(case, kit, LOOK)
+    except TimeoutError:
+        return f"{LOOK:.0f} 秒内没有答复"
+    except OutsideError as error:
+        return error.reason
     shown = {_episode(row): row for row in listed if not told_elsewhere(row.title)}
     async with kit.store.view() as unit:
         held = await unit.held.firing(number)
     # Nearly always both know the same, and a look does not wait for a writer.
     if shown.keys() == {each.episode for one in held for each in one.firing}:
-        return
+        return ""
     async with kit.store.unit() as unit:
         for episode, row in shown.items():
             await hear(number, _seen(episode, row, asked), house, unit)
+        over: list[Alert] = []
         for one in await unit.held.firing(number):
-            await _end_unshown(one, frozenset(shown), asked, house, unit)
+            over += await _end_unshown(one, frozenset(shown), asked, house, unit)
+        await _end(number, tuple(over), asked, house, unit)
+    return ""
 
 
 def _seen(episode: str, row: MonitorAlert, now: datetime) -> Heard:
@@ -197,23 +224,31 @@ def _seen(episode: str, row: MonitorAlert, now: datetime) -> Heard:
 
 async def _end_unshown(
     held: HeldAlert, shown: frozenset[str], asked: datetime, house: House, unit: Unit
-) -> None:
-    """End what the list did not show, unless it may be too young to be on it."""
+) -> list[Alert]:
+    """End what the list did not show, unless it may be too young to be on it; return what its
+    incident must hear of that."""
+    ended = []
     for each in held.firing:
         if each.episode not in shown and asked - each.seen_at >= SETTLE:
             gone = Heard(Kind.GONE, each.episode, each.fired_at, asked, held.title)
             now = await unit.held.get(held.customer, held.rule, held.host)
-            await _hear(now, gone, house, unit)
+            ended.append(await _hear(now, gone, house, unit))
+    return [over for over in ended if over]
 
 
 async def _listed(case: Onboarding, kit: Kit, within: float) -> Sequence[MonitorAlert] | None:
     """Return what the monitor shows firing, acknowledged or not; None when it cannot be asked."""
     try:
-        async with asyncio.timeout(within):
-            watch = await signed_in(case, kit)
-            return [*await watch.alerts("firing"), *await watch.alerts("acknowledged")]
-    except (Transient, Permanent, InDoubt, TimeoutError):
+        return await _list(case, kit, within)
+    except (OutsideError, TimeoutError):
         return None
+
+
+async def _list(case: Onboarding, kit: Kit, within: float) -> Sequence[MonitorAlert]:
+    """Return what the monitor shows firing; raises TimeoutError, and as `signed_in` does."""
+    async with asyncio.timeout(within):
+        watch = await signed_in(case, kit)
+        return [*await watch.alerts("firing"), *await watch.alerts("acknowledged")]
 
 
 def _episode(row: MonitorAlert) -> str:
@@ -231,7 +266,8 @@ async def _watched(number: int, unit: Unit) -> Onboarding | None:
     return _told(runs)
 
 
-async def _case(customer: int, unit: Unit) -> Onboarding | None:
+async def case_of(customer: int, unit: Unit) -> Onboarding | None:
+    """Return what is known of a customer's monitor; None before it has our channel and our rules."""
     return _told(await unit.runs.of(customer, ONBOARDING.name))
 
 

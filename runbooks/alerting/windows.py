@@ -12,9 +12,9 @@ from adapters.port import UsageError
 from adapters.words import Person, Severity
 from runbooks.alerting import pipeline
 from runbooks.alerting.incident_cards import NAMES
-from runbooks.alerting.maintenance import HOW, Plan, Times, following, rhythm, times
-from runbooks.alerting.matchers import spoken
-from runbooks.alerting.silences import clock, who
+from runbooks.alerting.muting.maintenance import HOW, Plan, Times, following, rhythm, times
+from runbooks.alerting.muting.matchers import spoken
+from runbooks.alerting.muting.silences import clock, who
 from runbooks.kit import Kit
 from storage.records import Customer, Delivery, DeliveryState, Lane, Maintenance, Muted
 from storage.store import Unit

@@ -21,6 +21,7 @@ from adapters.card import (
 from adapters.port import Fault, MonitoredHost, Permanent, Rule, UsageError
 from adapters.words import Person, Role
 from runbooks import evidence as proofs
+from runbooks.alerting.triage import consent
 from runbooks.book import Decision, Ruling
 from runbooks.case import Approver, Invitation, Onboarding
 from runbooks.evidence import Evidence, Figure, Reading
@@ -188,8 +189,9 @@ def ours(rules: Sequence[Rule], case: Onboarding) -> tuple[Rule, ...]:
 
 
 async def ai(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
-    """Have the model analyse a sample alert."""
-    model = errand.kit.model
+    """Have the model analyse a sample alert, and ask the customer whether it may see theirs."""
+    kit = errand.kit
+    model = kit.model
     if model is None:
         raise Permanent(
             "没有配置 AI 模型：请在配置文件填写模型的地址、名称和密钥后重试，或由负责人 /skip"
@@ -198,7 +200,11 @@ async def ai(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
     text = " ".join(answer.text.split())[:60]
     if not text:
         raise Permanent(f"模型 {answer.model} 的回答是空的：请检查模型配置后重试")
-    return case, f"模型 {answer.model}，{answer.tokens} tokens：{text}"
+    async with kit.store.unit() as unit:
+        key = errand.key("consent")
+        asked = await consent.ask(case.customer, key, kit.clock.now(), kit.house, unit)
+    next_ = "；已在群里请客户决定是否允许分析告警" if asked else ""
+    return case, f"模型 {answer.model}，{answer.tokens} tokens：{text}{next_}"
 
 
 async def ask_drill(case: Onboarding, run: Run, unit: Unit) -> tuple[Block, ...]:

@@ -41,6 +41,7 @@ from adapters.port import (
 )
 from adapters.words import Chat, Secret
 from runbooks import reach
+from runbooks.alerting.tuning import tuning_of
 from runbooks.book import Decision, Ruling
 from runbooks.case import Contact, Onboarding
 from runbooks.kit import CHINA, Errand
@@ -172,8 +173,11 @@ async def rules(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
     watch, number = await monitor(case, errand), _channel_of(case)
     wanted = rules_of(case.tier)
     carried = [rule for rule in wanted if rule.metric]
+    async with errand.kit.store.view() as unit:
+        chosen = (await tuning_of(case.customer, unit)).thresholds
     for rule in carried:
-        await watch.ensure_rule(rule_of(rule, number))
+        value = chosen.get(rule.title, rule.value)
+        await watch.ensure_rule(replace(rule_of(rule, number), threshold=value))
     for found in await watch.rules():
         if mended(found, number) != found:
             await watch.ensure_rule(mended(found, number))
@@ -187,10 +191,12 @@ async def rules(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
             fault=Fault.REFUSED,
         )
     after = case.escalate_after or errand.kit.house.escalate_after
-    return replace(case, escalate_after=after), _rules_proof(wanted, kept, number)
+    return replace(case, escalate_after=after), _rules_proof(wanted, kept, number, chosen)
 
 
-def _rules_proof(wanted: Sequence[TierRule], kept: Sequence[Rule], number: int) -> str:
+def _rules_proof(
+    wanted: Sequence[TierRule], kept: Sequence[Rule], number: int, chosen: Mapping[str, float]
+) -> str:
     there = [rule.title for rule in wanted if rule.metric]
     later = [rule.title for rule in wanted if not rule.metric]
     held = [rule.title for rule in wanted if rule.hold_seconds]
@@ -199,6 +205,9 @@ def _rules_proof(wanted: Sequence[TierRule], kept: Sequence[Rule], number: int) 
         f"VigilOps 执行 {len(there)} 条：{'、'.join(there)}",
         f"其中 {'、'.join(held)} 的「持续 5 分钟」由机器人计时",
     ]
+    odd = [f"{rule.title} 为 {chosen[rule.title]:g}" for rule in wanted if rule.title in chosen]
+    if odd:
+        parts.append(f"按客户选定的阈值：{'、'.join(odd)}")
     if later:
         parts.append(f"待后续启用 {len(later)} 条（目前无人监看）：{'、'.join(later)}")
     parts.append(f"VigilOps 共 {len(kept)} 条规则（含内置），已逐条回读")

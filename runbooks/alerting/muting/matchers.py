@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from adapters.port import UsageError
 from adapters.words import Alert
-from runbooks.alerting.patterns import pattern
+from runbooks.alerting.muting.patterns import pattern
 
 _SHAPE = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(=~|!=|!~|=)(.*)", re.DOTALL)
 _ESCAPED = {"n": "\n", '"': '"', "\\": "\\"}

@@ -13,7 +13,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from adapters.port import UsageError
-from runbooks.alerting import calendar_cn
+from runbooks.alerting.oncall import calendar_cn
 from storage.roster import Callee, Days, Layer, Override, Roster
 
 DAY = timedelta(days=1)

@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 from adapters.card import Block, Card, Fields, Style, Text, Tone
 from adapters.port import Model, Permanent, Transient
 from adapters.words import Severity
-from runbooks.alerting.masking import Mask
+from runbooks.alerting.triage.masking import Mask
 from storage.records import Incident, KnownAlert
 
 PATIENCE = 20.0
@@ -120,8 +120,8 @@ async def triage(
 
 
 def by_rules(matter: Matter) -> Verdict:
-    """Return what needs no model: the worst that fires, and whether it has spread."""
-    firing = [alert for alert in matter.alerts if alert.firing]
+    """Return what needs no model: the worst that fires and is seen, and whether it has spread."""
+    firing = [alert for alert in matter.alerts if alert.firing and not alert.hidden]
     rules = Counter(alert.rule or alert.title for alert in firing)
     hosts = {alert.host for alert in firing if alert.host}
     worst = max((a.severity for a in firing), key=_rank, default=matter.incident.severity)
@@ -133,7 +133,8 @@ def by_rules(matter: Matter) -> Verdict:
         if len(where) >= SPREAD and severity is not Severity.CRITICAL:
             reasons.append(f"“{rule}”同时出现在 {len(where)} 台主机上")
     top = "、".join(f"{rule} {count} 条" for rule, count in rules.most_common(3))
-    summary = f"{len(firing)} 条告警在触发，{len(hosts)} 台主机：{top}" if firing else "都已恢复"
+    nothing = "都已隐藏" if any(alert.firing for alert in matter.alerts) else "都已恢复"
+    summary = f"{len(firing)} 条告警在触发，{len(hosts)} 台主机：{top}" if firing else nothing
     return Verdict(Severity.CRITICAL if reasons else severity, summary, tuple(reasons))
 
 

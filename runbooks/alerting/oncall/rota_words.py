@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime, time
 from zoneinfo import ZoneInfo
 
-from runbooks.alerting import rota
-from runbooks.alerting.rota import Shift
+from runbooks.alerting.oncall import rota
+from runbooks.alerting.oncall.rota import Shift
 from storage.roster import Days, Layer, Roster
 
 DAYS = {"每天": Days.EVERY, "工作日": Days.WORKDAYS, "节假日": Days.HOLIDAYS}

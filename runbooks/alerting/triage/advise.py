@@ -7,16 +7,25 @@ entry in the outbox says that it did. It is the entry, too, that lets no inciden
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import timedelta
 
 from adapters.card import dumps
-from adapters.words import Severity
-from runbooks.alerting import ladder
-from runbooks.alerting.triage import Matter, Unusable, Verdict, card, triage
+from runbooks.alerting.muting.places import Place
+from runbooks.alerting.receivers import places_of, together
+from runbooks.alerting.triage import consent, handbook, raising, readings
+from runbooks.alerting.triage.verdict import Matter, Unusable, Verdict, card, triage
 from runbooks.kit import Kit
-from storage.advice import KEY
-from storage.records import Delivery, DeliveryState, Incident, IncidentState, Lane
+from storage.advice import CONSENT, KEY
+from storage.records import (
+    Customer,
+    Delivery,
+    DeliveryState,
+    Incident,
+    IncidentState,
+    KnownAlert,
+    Lane,
+)
 from storage.store import Unit
 
 GATHER = timedelta(seconds=15)
@@ -30,27 +39,52 @@ AT_ONCE = 4
 
 
 async def advise(kit: Kit) -> int:
-    """Ask about the incidents that wait for it; return how many answers the groups are told."""
+    """Ask about the incidents that wait for it; return how many answers the groups are told.
+
+    Before, and whatever becomes of it, the rules raise what they raise.
+    """
+    await raising.by_rules(kit)
     if kit.model is None:
         return 0
     now = kit.clock.now()
     async with kit.store.view() as unit:
-        waiting = await unit.advices.waiting(now - LATE, now - GATHER, AT_ONCE)
+        said = consent.value(consent.address(kit.house))
+        waiting = await unit.advices.waiting(now - LATE, now - GATHER, AT_ONCE, said)
     return sum(await asyncio.gather(*(_advise(incident, kit) for incident in waiting)))
 
 
 async def _advise(incident: Incident, kit: Kit) -> bool:
     async with kit.store.view() as unit:
-        matter = Matter(incident, await unit.incidents.alerts(incident.id))
+        # Several are asked about one after another: a withdrawal counts from its instant.
+        if not consent.allowed(await unit.choices.get(incident.customer, CONSENT), kit.house):
+            return False
+        alerts = await unit.incidents.alerts(incident.id)
         names = await _names(incident.customer, unit)
-    # Outside of a transaction: it may take the model's whole time.
-    verdict = await triage(matter, names, kit.model)
+        customer = await unit.customers.get(incident.customer)
+    # Outside of a transaction: it may take the model's whole time, and the monitor's.
+    figures = await readings.readings(incident.customer, alerts, kit)
+    said = await _handbook(customer, alerts, kit)
+    verdict = await triage(Matter(incident, alerts, figures, said), names, kit.model)
     async with kit.store.unit() as unit:
         present = await unit.incidents.get(incident.id)
-        # It may have ended since, or another replica have asked.
+        # It may have ended since, or another replica have asked, or the customer have thought
+        # better of it: then what came back is nobody's business.
         if present is None or present.state is IncidentState.RESOLVED:
             return False
-        return await _tell(present, verdict, kit, unit)
+        if not consent.allowed(await unit.choices.get(present.customer, CONSENT), kit.house):
+            return False
+        rules = kit.house.muting
+        told = together(places_of(each, rules.routing, rules.receivers) for each in alerts)
+        return Place.GROUP in told and await _tell(present, verdict, kit, unit)
+
+
+async def _handbook(
+    customer: Customer | None, alerts: Sequence[KnownAlert], kit: Kit
+) -> tuple[str, ...]:
+    folder = kit.house.handbooks
+    if customer is None or folder is None:
+        return ()
+    return await asyncio.to_thread(handbook.lines, folder, customer.slug, alerts)
 
 
 async def _tell(incident: Incident, verdict: Verdict, kit: Kit, unit: Unit) -> bool:
@@ -72,20 +106,9 @@ async def _tell(incident: Incident, verdict: Verdict, kit: Kit, unit: Unit) -> b
     if not await unit.outbox.put(entry):
         return False
     if verdict.severity.rank > incident.severity.rank:
-        await _raise(incident, verdict.severity, kit, unit)
+        await raising.put(incident, verdict.severity, now, unit)
         await unit.outbox.mark(f"incident:{incident.id}", customer.chat, now, lane=Lane.ALARM)
     return not silent
-
-
-async def _raise(incident: Incident, severity: Severity, kit: Kit, unit: Unit) -> None:
-    """Raise an incident; as a critical it is climbed for from now on, unless it was acknowledged."""
-    now = kit.clock.now()
-    critical = severity is Severity.CRITICAL
-    at = incident.critical_at or (now if critical else None)
-    raised = replace(incident, severity=severity, changed_at=now, critical_at=at)
-    await unit.incidents.save(raised)
-    if critical and raised.state is IncidentState.OPEN:
-        await ladder.begin(unit, raised, now)
 
 
 async def _names(number: int, unit: Unit) -> tuple[str, ...]:

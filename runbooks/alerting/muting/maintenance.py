@@ -10,8 +10,8 @@ from datetime import date, datetime, time, timedelta, tzinfo
 from typing import NamedTuple
 
 from adapters.port import UsageError
-from runbooks.alerting.matchers import Matcher
-from runbooks.alerting.silences import conditions, duration
+from runbooks.alerting.muting.matchers import Matcher
+from runbooks.alerting.muting.silences import conditions, duration
 from storage.records import Every, Maintenance
 from storage.silences import LONGEST
 

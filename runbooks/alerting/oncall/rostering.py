@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from adapters.port import UsageError
 from adapters.words import Person
-from runbooks.alerting.rota import instant
+from runbooks.alerting.oncall.rota import instant
 from storage.roster import Callee, Layer, Roster
 
 _DAY = re.compile(r"(?:(\d{4})-)?(\d{1,2})-(\d{1,2})")

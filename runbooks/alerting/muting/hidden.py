@@ -14,11 +14,12 @@ from enum import StrEnum
 
 from adapters.port import UsageError
 from adapters.words import Alert, Severity
-from runbooks.alerting.inhibition import Inhibition, Sources, inhibited_by, sources
-from runbooks.alerting.maintenance import Times, running
-from runbooks.alerting.matchers import Matcher, labels_of, matches, parse, spoken
-from runbooks.alerting.routes import Routing, muted_everywhere
-from runbooks.alerting.silences import clock, who
+from runbooks.alerting.muting.inhibition import Inhibition, Sources, inhibited_by, sources
+from runbooks.alerting.muting.maintenance import Times, running
+from runbooks.alerting.muting.matchers import Matcher, labels_of, matches, parse, spoken
+from runbooks.alerting.muting.places import Place
+from runbooks.alerting.muting.routes import Routing, muted_everywhere
+from runbooks.alerting.muting.silences import clock, who
 from storage.records import Maintenance, Muted, Silence
 from storage.store import Unit
 
@@ -31,6 +32,8 @@ class Rules:
     routing: Routing = field(default_factory=Routing)
     notice: timedelta = timedelta(hours=1)
     """How long before a maintenance window the customer's group is told of it."""
+    receivers: Mapping[str, frozenset[Place]] = field(default_factory=dict)
+    """Who is told, by the names that routes have for them."""
 
 
 NO_RULES = Rules()

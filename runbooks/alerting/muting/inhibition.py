@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from adapters.words import Alert
-from runbooks.alerting.matchers import Matcher, labels_of, matches
+from runbooks.alerting.muting.matchers import Matcher, labels_of, matches
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from runbooks.alerting.intervals import Interval, holds
-from runbooks.alerting.matchers import Matcher, matches
+from runbooks.alerting.muting.intervals import Interval, holds
+from runbooks.alerting.muting.matchers import Matcher, matches
 
 ALL = "..."
 """In `group_by`: every label, so each alert is alone."""

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, tzinfo
 from adapters.card import Block, Card, Style, Table, Text, Tone, say
 from adapters.port import UsageError
 from adapters.words import Person
-from runbooks.alerting.matchers import HINT, Matcher, narrow, parse_one, spoken
+from runbooks.alerting.muting.matchers import HINT, Matcher, narrow, parse_one, spoken
 from storage.records import Customer, Silence
 from storage.store import Unit
 

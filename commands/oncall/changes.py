@@ -1,0 +1,128 @@
+"""/oncall override, cancel, swap and handover: what is different for a while."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+from adapters.card import Card, Tone, say
+from adapters.port import UsageError
+from commands.declare import Call, Rest, Where, Who, command
+from commands.desk import desk_of
+from commands.oncall.desk import GROUP, audit, obstacles_of, override_of, ring, roster_of, shifts_of
+from runbooks.alerting.oncall import reach, rostering, rota
+from runbooks.alerting.oncall.rota_words import at, span
+from storage.roster import HandedOver
+
+
+@command(
+    "/oncall override",
+    where=Where.CUSTOMER,
+    examples=("/oncall override @李工 12-01T09:00 12-02T09:00 赵工请假",),
+    group=GROUP,
+)
+async def override(who: Who, begins: str, ends: str, note: Rest = "", *, call: Call) -> Card:
+    """临时调班：在一段时间里指定一个人值班。
+
+    Parameters
+    ----------
+    who
+        人员，用 @ 选择。
+    begins
+        从，例如 12-01T09:00。
+    ends
+        到，例如 12-02T09:00。
+    note
+        原因。
+    """
+    desk = desk_of(call)
+    roster, now = await roster_of(desk), desk.clock.now()
+    zone = ZoneInfo(roster.zone)
+    since = rostering.when(begins, now, zone)
+    until = rostering.when(ends, now, zone)
+    if until <= max(since, now):
+        raise UsageError("结束时间要晚于开始时间，并且还没有过去")
+    callee = rostering.callee_of(roster, who)
+    made = await override_of(roster, callee.name, since, until, note, call)
+    words = f"{callee.name}：{at(since, roster)} 至 {at(until, roster)}"
+    return say(f"已调班 #{made.id}", words, note, tone=Tone.GOOD)
+
+
+@command("/oncall cancel", where=Where.CUSTOMER, examples=("/oncall cancel 3",), group=GROUP)
+async def cancel_override(override: int, *, call: Call) -> Card:
+    """取消一次临时调班。
+
+    Parameters
+    ----------
+    override
+        编号，见 /oncall week。
+    """
+    desk = desk_of(call)
+    if not await desk.unit.oncall.drop(desk.owner().id, override):
+        raise UsageError(f"没有调班 #{override}：请用 /oncall week 查看编号")
+    await audit("oncall-cancel", str(override), call)
+    return say("已取消调班", f"#{override}", tone=Tone.GOOD)
+
+
+@command("/oncall swap", where=Where.CUSTOMER, examples=("/oncall swap 12-01 12-08",), group=GROUP)
+async def swap(first: str, second: str, *, call: Call) -> Card:
+    """对调两天中午所在的两个班次。
+
+    Parameters
+    ----------
+    first
+        一天，例如 12-01。
+    second
+        另一天，例如 12-08。
+    """
+    desk = desk_of(call)
+    roster, now = await roster_of(desk), desk.clock.now()
+    zone = ZoneInfo(roster.zone)
+    one, other = (rostering.when(f"{day}T12:00", now, zone) for day in (first, second))
+    if min(one, other) < now:
+        raise UsageError("已经过去的班次不能对调")
+    found = await shifts_of(roster, now, max(one, other) + timedelta(days=31), desk)
+    lines = []
+    for shift, callee in rota.swapped(found, one, other):
+        await override_of(roster, callee.name, shift.begins, shift.ends, "对调", call)
+        lines.append(f"{callee.name}：{span(shift, roster)}")
+    return say("已对调", *lines, tone=Tone.GOOD)
+
+
+@command(
+    "/oncall handover",
+    where=Where.CUSTOMER,
+    examples=("/oncall handover @赵工 db-01 磁盘在扩容，22 点前不要重启",),
+    group=GROUP,
+)
+async def handover(who: Who, note: Rest, *, call: Call) -> Card:
+    """把现在的班交给另一个人，直到本班结束，并留下交接说明。
+
+    Parameters
+    ----------
+    who
+        人员，用 @ 选择。
+    note
+        交接说明：正在处理什么，要注意什么。
+    """
+    desk = desk_of(call)
+    roster, now, by = await roster_of(desk), desk.clock.now(), call.message.sender
+    callee = rostering.callee_of(roster, who)
+    # A month is longer than any turn that people hand over in the middle.
+    shift = (await shifts_of(roster, now, now + timedelta(days=31), desk))[0]
+    if shift.callee != callee:
+        await override_of(roster, callee.name, now, shift.ends, "交接", call)
+    await desk.unit.oncall.hand_over(HandedOver(0, roster.customer, now, by, callee.name, note))
+    card = say("交班给您", f"{desk.owner().name}，到 {at(shift.ends, roster)}", note)
+    if person := await reach.person_of(callee, desk.unit):
+        await desk.unit.outbox.put(ring(f"handover:{call.message.id}", card, person, now))
+    return say(
+        "已交接",
+        f"{by.name} → {callee.name}，到 {at(shift.ends, roster)}",
+        note,
+        *await obstacles_of(roster, desk, callee),
+        tone=Tone.GOOD,
+    )
+
+
+CHANGES = (override, cancel_override, swap, handover)

@@ -1,0 +1,1 @@
+"""Who is called, when and how: rotations, the ladder, and the proof that nobody was missed."""

@@ -1,0 +1,121 @@
+"""Raises an incident that is worse than each of its alerts. The rules do it for every customer, with a
+model or without, in a storm or not; nobody is asked for it and nothing leaves the house."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from adapters.card import Block, Card, Mention, Style, Text, Tone, dumps
+from adapters.words import Person, Severity
+from runbooks import reach
+from runbooks.alerting import naming
+from runbooks.alerting.elsewhere import Elsewhere
+from runbooks.alerting.incident_cards import LINE, NAMED, SIGNS, microseconds
+from runbooks.alerting.muting.places import Place
+from runbooks.alerting.oncall import ladder
+from runbooks.alerting.receivers import places_of, together
+from runbooks.alerting.triage import verdict
+from runbooks.alerting.triage.verdict import SPREAD, Matter
+from runbooks.kit import House, Kit
+from storage.records import Customer, Delivery, DeliveryState, Incident, IncidentState, Lane
+from storage.store import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """An incident as it was before, what it becomes and why, and where it is told."""
+
+    incident: Incident
+    severity: Severity
+    reasons: tuple[str, ...]
+    places: frozenset[Place]
+
+
+async def by_rules(kit: Kit) -> int:
+    """Raise what has spread over many hosts; return how many incidents were raised."""
+    async with kit.store.view() as unit:
+        # Nothing has spread nearly always, and a look does not wait for a writer.
+        customers = sorted({each.customer for each in await unit.advices.spread(SPREAD)})
+    made = 0
+    for number in customers:
+        async with kit.store.unit() as unit:
+            made += await _of(number, kit.clock.now(), kit.house, unit)
+    return made
+
+
+async def put(incident: Incident, severity: Severity, now: datetime, unit: Unit) -> None:
+    """Raise an incident; as a critical it is climbed for from now on, unless it was acknowledged."""
+    critical = severity is Severity.CRITICAL
+    at = incident.critical_at or (now if critical else None)
+    raised = replace(incident, severity=severity, changed_at=now, critical_at=at)
+    await unit.incidents.save(raised)
+    if critical and raised.state is IncidentState.OPEN:
+        await ladder.begin(unit, raised, now)
+
+
+def card(raised: Sequence[Raised], whom: Person | None) -> Card:
+    """Return the message that the rules have raised incidents; `whom` it calls by name."""
+    lines = [_line(each) for each in raised[:NAMED]]
+    named = [Mention((whom,))] if whom else []
+    blocks: list[Block] = [*named, Text("\n".join(lines), full="/alerts")]
+    if len(raised) > NAMED:
+        blocks.append(Text(f"另有 {len(raised) - NAMED} 个：/alerts", Style.QUIET))
+    if any(each.incident.state is IncidentState.OPEN for each in raised):
+        blocks.append(Text("请输入 /ack 编号 确认；无人确认将升级", Style.STRONG))
+    count = f" {len(raised)} 个告警组" if len(raised) > 1 else ""
+    return Card(f"🔴 按规则提为严重{count}", Tone.BAD, tuple(blocks))
+
+
+def _line(raised: Raised) -> str:
+    incident = raised.incident
+    why = "；".join(raised.reasons)[: 2 * LINE]
+    return f"{SIGNS[raised.severity]} #{incident.id} {incident.title[:LINE]}：{why}"
+
+
+async def _of(number: int, now: datetime, house: House, unit: Unit) -> int:
+    """Raise a customer's incidents, and say so in one message wherever they are told."""
+    customer = await unit.customers.get(number)
+    assert customer is not None
+    # Read again: some may have ended since, or another replica have raised them.
+    found = [each for each in await unit.advices.spread(SPREAD) if each.customer == number]
+    raised = [one for each in found if (one := await _judged(each, house, unit))]
+    by_places: dict[frozenset[Place], list[Raised]] = {}
+    for one in raised:
+        by_places.setdefault(one.places, []).append(one)
+    for places, some in by_places.items():
+        await _say(some, places, customer, now, unit)
+    for one in raised:
+        await put(one.incident, one.severity, now, unit)
+    for key in (*(f"incident:{one.incident.id}" for one in raised), f"storm:{number}"):
+        living = await unit.outbox.living(key) if raised else None
+        if living:
+            await unit.outbox.mark(key, living.chat, now, lane=Lane.ALARM)
+    return len(raised)
+
+
+async def _judged(incident: Incident, house: House, unit: Unit) -> Raised | None:
+    alerts, rules = await unit.incidents.alerts(incident.id), house.muting
+    judged = verdict.by_rules(Matter(incident, alerts))
+    if judged.severity.rank <= incident.severity.rank:
+        return None
+    places = together(places_of(each, rules.routing, rules.receivers) for each in alerts)
+    return Raised(incident, judged.severity, judged.reasons, places)
+
+
+async def _say(
+    raised: Sequence[Raised],
+    places: frozenset[Place],
+    customer: Customer,
+    now: datetime,
+    unit: Unit,
+) -> None:
+    whom = await naming.on_call(customer.id, now, unit)
+    first = raised[0].incident
+    key = f"raised:{first.id}:{microseconds(first.changed_at)}"
+    for chat in await Elsewhere(customer, now, unit).chats(places):
+        here = whom if whom and whom.platform == chat.platform else None
+        its = key if chat == customer.chat else reach.beside(key, chat)
+        state, said = DeliveryState.WAITING, dumps(card(raised, here))
+        await unit.outbox.put(Delivery(0, its, chat, Lane.ALARM, state, now, card=said))
