@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,27 +13,19 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from adapters.card import Card
-from adapters.port import ChatPlatform, OutsideError
+from adapters.port import ChatPlatform, OutsideError, Redraw
 from adapters.sources import SOURCES, Source, heartbeat
 from adapters.ssh import SshKeys
-from adapters.words import Message
-from bot import ticks
+from adapters.words import Chat, File, Message, Receipt
 from bot.folding import Folding
+from bot.guard import Guard
 from bot.inbox import Inbox
-from bot.sender import Draw, Sender
+from bot.schedule import Look, looks_of
+from bot.sender import Draw, Make, Sender
 from commands.contents import BOOK
 from runbooks import due
 from runbooks.acceptance import ACCEPTANCE
-from runbooks.alerting import (
-    advise,
-    heartbeats,
-    ladder,
-    pipeline,
-    show,
-    watch,
-    watchdog,
-    windows,
-)
+from runbooks.alerting import full_list, show
 from runbooks.book import Runbook
 from runbooks.cards import drawn, operations
 from runbooks.credentials import PASSWORDS
@@ -45,6 +37,7 @@ from runbooks.kit import Kit
 from runbooks.onboarding import ONBOARDING
 from runbooks.retire import RETIRE
 from runbooks.test_alert import TEST_ALERT
+from runbooks.threshold import THRESHOLD
 from runbooks.walk import OPERATIONS
 from storage.intake import Intake
 from storage.journal import Journal
@@ -61,35 +54,9 @@ BOOKS: Mapping[str, Runbook[Any]] = {
         HANDOVER,
         HOOK_ADDRESS,
         RETIRE,
+        THRESHOLD,
     )
 }
-
-SWEEP = 5
-"""Seconds between two looks for runs that nobody walks."""
-
-REMIND = 30
-"""Seconds between two looks for gates that are overdue, and for duties that are due."""
-
-FORGET = 3600
-"""Seconds between two rounds of forgetting."""
-
-ANNOUNCE = 1
-"""Seconds between two looks for alerts that have lasted."""
-
-ANALYSE = 5
-"""Seconds between two looks for alerts that the model is to be asked about."""
-
-POLL = 60
-"""Seconds between two looks at every customer's monitor: it judges as often."""
-
-STORM = 5
-"""Seconds between two looks for storms that are over, and for alerts that nothing hides any more."""
-
-BEATS = 5
-"""Seconds between two looks for jobs that were not heard of in time."""
-
-CLIMB = 1
-"""Seconds between two looks for calls that nobody's acknowledgement has stopped."""
 
 PATIENCE = 1.0
 """Seconds without news after which the sender looks for entries that have backed off."""
@@ -119,6 +86,8 @@ class Bot:
     intake: Intake | None = None
     """Where monitors' posts are kept; without one only VigilOps is heard."""
     sources: Mapping[str, Source] = field(default_factory=lambda: SOURCES)
+    looks: tuple[Look, ...] = ()
+    """What is done by the clock alone."""
 
     async def listen(self, platform: ChatPlatform) -> None:
         """Take what people do on one platform, in order."""
@@ -128,10 +97,22 @@ class Bot:
                 continue
             wrong = await self.inbox.take(event, quiet=platform.can.answers_privately)
             try:
-                await platform.answer(event, wrong or "已收到", ok=not wrong)
+                await platform.answer(
+                    event, wrong or "已收到", ok=not wrong, redraw=self._redraw(event.chat)
+                )
             except OutsideError as error:
                 # What was pressed is kept and done; only the presser's toast is lost.
                 log.warning("press not answered", platform=platform.name, reason=error.reason)
+
+    def _redraw(self, chat: Chat) -> Redraw:
+        """Return how the living card is drawn that a message in a chat shows."""
+
+        async def redraw(receipt: str) -> Card | None:
+            async with self.kit.store.view() as unit:
+                key = await unit.outbox.shown_as(Receipt(chat, receipt))
+                return await drawing(self.kit)(key, unit) if key else None
+
+        return redraw
 
     async def speak(self) -> None:
         """Send what is due, as soon as something was written, and what backed off in time."""
@@ -160,6 +141,15 @@ def drawing(kit: Kit) -> Draw:
     return draw
 
 
+def making(kit: Kit) -> Make:
+    """Return how every paper is made, by its key."""
+
+    async def make(key: str, unit: Unit) -> File:
+        return await full_list.made(key, kit.clock.now(), kit.house, unit)
+
+    return make
+
+
 @asynccontextmanager
 async def working(
     kit: Kit,
@@ -168,10 +158,11 @@ async def working(
     executor: str = "vigilbot-1",
     posts: Intake | None = None,
     sources: Mapping[str, Source] = SOURCES,
+    more: Sequence[Look] = (),
 ) -> AsyncIterator[Bot]:
     """Run the bot over a kit whose ports are open, with the engine's own journal beside its store;
     leaving ends every task that it began. `posts` is what the intake has kept, each to be read by
-    one of `sources`."""
+    one of `sources`; `more` are looks that want what is not in the kit."""
     async with Engine(BOOKS, kit, journal, executor=executor) as engine:
         inbox = Inbox(
             kit.store,
@@ -184,38 +175,13 @@ async def working(
             kit.house.zone,
             kit.house,
         )
-        sender = Sender(kit.store, kit.chats, drawing(kit), kit.clock)
-        bot = Bot(kit, engine, inbox, sender, posts, sources)
-        scheduler = AsyncIOScheduler(timezone=UTC)
-        scheduler.add_job(engine.sweep, "interval", seconds=SWEEP, max_instances=1)
-
-        async def remind() -> None:
-            await ticks.remind(BOOKS, kit.clock.now(), kit.store)
-
-        async def owed() -> None:
-            await ticks.ask_for_duties(kit.clock.now(), kit.house.zone, kit.store)
-
-        async def quotas() -> None:
-            await ticks.warn_of_quota(kit.chats.values(), kit.clock.now(), kit.store)
-
-        async def forget() -> None:
-            await ticks.forget(kit.clock.now(), kit.store)
-
-        scheduler.add_job(remind, "interval", seconds=REMIND, max_instances=1)
-        scheduler.add_job(owed, "interval", seconds=REMIND, max_instances=1)
-        scheduler.add_job(quotas, "interval", seconds=REMIND, max_instances=1)
-        scheduler.add_job(forget, "interval", seconds=FORGET, max_instances=1)
-        scheduler.add_job(watch.announce, "interval", [kit], seconds=ANNOUNCE, max_instances=1)
-        scheduler.add_job(advise.advise, "interval", [kit], seconds=ANALYSE, max_instances=1)
-        scheduler.add_job(windows.announce, "interval", [kit], seconds=REMIND, max_instances=1)
-        scheduler.add_job(watch.poll, "interval", [kit], seconds=POLL, max_instances=1)
-        scheduler.add_job(pipeline.look, "interval", [kit], seconds=STORM, max_instances=1)
-        scheduler.add_job(ladder.climb, "interval", [kit], seconds=CLIMB, max_instances=1)
-        scheduler.add_job(watchdog.watch, "interval", [kit], seconds=REMIND, max_instances=1)
-        scheduler.add_job(watchdog.warn, "interval", [kit], seconds=FORGET, max_instances=1)
-        if posts:
+        sender = Sender(kit.store, kit.chats, drawing(kit), kit.clock, making(kit))
+        looks = (*looks_of(kit, engine, BOOKS, posts), *more)
+        bot = Bot(kit, engine, inbox, sender, posts, sources, looks)
+        scheduler, guard = AsyncIOScheduler(timezone=UTC), Guard(kit)
+        for look in looks:
             scheduler.add_job(
-                heartbeats.look, "interval", [kit, posts], seconds=BEATS, max_instances=1
+                guard.over(look), "interval", seconds=look.every, name=look.name, max_instances=1
             )
         scheduler.start()
         try:

@@ -58,6 +58,6 @@ class Budget:
             return False
         return lately < max(1, int(per_minute * share))
 
-    def spend(self, chat: Chat, now: datetime) -> None:
+    def spend(self, chat: Chat, now: datetime, messages: int = 1) -> None:
         """Note that something went out, or was tried: a refused call counts on most platforms."""
-        self._sent.setdefault(chat, deque()).append(now)
+        self._sent.setdefault(chat, deque()).extend([now] * messages)

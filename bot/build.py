@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from secrets import token_hex
+from socket import gethostname
 from typing import Any
 from urllib.parse import quote
 
@@ -22,14 +27,17 @@ from bot.channels import one_way
 from bot.config import Settings
 from bot.late import LateModel
 from bot.platforms import enabled
+from bot.schedule import QUESTIONS, Look
 from bot.web.session import Access, session_key
 from bot.web.site import create_site, listening, serving
+from runbooks.alerting import subscribing
 from runbooks.book import Runbook
 from runbooks.compose import Backup
 from runbooks.kit import RETENTION, House, Kit
 from storage.intake import Intake
 from storage.journal import journal_at
 from storage.records import PortPlan
+from storage.roster import Way
 from storage.store import Store
 from storage.vault import Seal
 
@@ -76,7 +84,8 @@ async def assembled(settings: Settings, say: Say) -> AsyncIterator[Running]:
             await web.direct(Person(web.name, settings.web.username, settings.web.username))
             chats[web.name] = web
         clock = SystemClock()
-        for platform in (*enabled(settings, clock), *one_way(settings, clock, store)):
+        me = replica(folder)
+        for platform in (*enabled(settings, clock, store, me), *one_way(settings, clock, store)):
             chats[platform.name] = await stack.enter_async_context(platform)
         monitors = await stack.enter_async_context(
             VigilOpsMonitors(
@@ -97,19 +106,32 @@ async def assembled(settings: Settings, say: Say) -> AsyncIterator[Running]:
         stack.callback(journal.dispose)
         # The intake is opened before who folds it, and closed after.
         intake = await stack.enter_async_context(Intake(url))
-        bot = await stack.enter_async_context(
-            working(kit, journal, posts=intake, sources=settings.known_sources)
-        )
         smn = await stack.enter_async_context(Subscriptions())
+        asked = Look("questions", QUESTIONS, partial(subscribing.answer, kit, smn.confirm))
+        bot = await stack.enter_async_context(
+            working(kit, journal, posts=intake, sources=settings.known_sources, more=(asked,))
+        )
         key = await session_key(store)
         access = Access(
             settings.web.username, settings.web.password, settings.web.session_hours, key
         )
-        site = create_site(kit, bot, web, access, confirm=smn.confirm)
+        site = create_site(kit, bot, web, access)
         await stack.enter_async_context(serving(site, taken))
         if code := await pairing.first_code(store, kit.clock.now()):
-            say(pairing.told(code))
+            say(pairing.told(code, chats))
         yield Running(settings.web.url, store, web, BOOKS)
+
+
+def replica(folder: Path) -> str:
+    """Return our name among the replicas, which is kept in our own data folder: who was killed and
+    comes back is the same one, and need not wait for the end of its own leases."""
+    file = folder / "replica"
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        name = f"{gethostname()}-{token_hex(4)}"
+        file.write_text(f"{name}\n", encoding="utf-8")
+        return name
 
 
 def promises(settings: Settings) -> Mapping[str, Promise]:
@@ -152,9 +174,24 @@ def house_of(settings: Settings) -> House:
         stop_after=settings.runs.stop_after_failures,
         escalate_after=settings.escalation.after_minutes,
         alerting=settings.alerts.policy,
+        handbooks=settings.alerts.runbooks,
         muting=settings.alerts.rules(settings.bot.time_zone),
+        escalate_ways=ways(settings),
         escalate_repeat=settings.escalation.repeat_minutes,
+        escalate_together=timedelta(seconds=settings.escalation.together_seconds),
+        hook_grace=timedelta(hours=settings.alerts.hook_grace_hours),
     )
+
+
+def ways(settings: Settings) -> tuple[Way, ...]:
+    """Return how a customer's first policy calls: also by what is set up beside the chat platform,
+    which may be down."""
+    found = [*House().escalate_ways]
+    if settings.escalation.gateway_url:
+        found.append(Way.WEBHOOK)
+    if settings.channels.mail.enabled:
+        found.append(Way.EMAIL)
+    return tuple(found)
 
 
 def with_password(url: str, password: Secret) -> str:

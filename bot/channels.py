@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from adapters.mail import Mail
 from adapters.port import ChatPlatform, Clock
 from adapters.webhook import Find, Target, Webhook
+from adapters.words import Secret
 from bot.config import Settings
-from runbooks.reach import key_name
+from runbooks.reach import GATEWAY, key_name
 from storage.store import Store
+
+EVERYWHERE = ("0.0.0.0/0", "::/0")
 
 
 def one_way(settings: Settings, clock: Clock, store: Store) -> Iterator[ChatPlatform]:
@@ -26,6 +29,28 @@ def one_way(settings: Settings, clock: Clock, store: Store) -> Iterator[ChatPlat
             ca_file=webhook.ca_file,
             timeout=webhook.timeout_seconds,
         )
+
+    if settings.escalation.gateway_url:
+        yield gateway_of(settings, clock)
+
+
+def gateway_of(settings: Settings, clock: Clock) -> Webhook:
+    """Return the gateway for telephone and SMS of these settings. Its one address was typed by the
+    operator, so it may stand in our own network; a chat's id is the number to call."""
+    ours, webhook = settings.escalation, settings.channels.webhook
+    target = Target(Secret(ours.gateway_url), ours.gateway_key)
+
+    async def find(_: str) -> Target:
+        return target
+
+    return Webhook(
+        find,
+        clock=clock,
+        allow=EVERYWHERE,
+        ca_file=webhook.ca_file,
+        timeout=webhook.timeout_seconds,
+        name=GATEWAY,
+    )
 
 
 def mail_of(settings: Settings, clock: Clock) -> Mail:

@@ -18,6 +18,7 @@ from bot.mapping import map_command
 from bot.migrating import migrate
 from bot.options import DEFAULT_CONFIG, Config
 from bot.play.cli import chat_command, play_command
+from bot.refolding import refold
 from bot.start import demo, new_key, run
 from runbooks.book import printed
 from runbooks.onboarding import ONBOARDING
@@ -42,6 +43,7 @@ app.command(run)
 app.command(new_key, name="key")
 app.command(doctor)
 app.command(migrate)
+app.command(refold)
 app.command(map_command, name="map")
 app.command(play_command, name="play")
 app.command(chat_command, name="chat")

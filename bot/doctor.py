@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path, PurePosixPath
 
@@ -26,9 +27,10 @@ from bot import permissions
 from bot.config import ConfigError, Settings, load
 from bot.options import DEFAULT_CONFIG, Config
 from runbooks.compose import IMAGES, SECRETS, Images, Instance, files, unset
+from runbooks.walk import OPERATIONS
 from storage.address import address
 from storage.migrate import newest
-from storage.probe import probe, unseal
+from storage.probe import probe, shown, unseal
 from storage.vault import Seal
 
 PATIENCE = 30.0
@@ -115,6 +117,7 @@ def checks_of(settings: Settings, tools: Tools) -> Mapping[str, Check]:
     checks: dict[str, Check] = {
         "数据目录": lambda: asyncio.to_thread(data_dir, settings.bot.data_dir),
         "数据库": lambda: asyncio.to_thread(database, settings),
+        "运营群": lambda: asyncio.to_thread(operations, settings),
         "保险库密钥": lambda: asyncio.to_thread(vault_key, settings),
         "网页端口": lambda: asyncio.to_thread(web_port, settings.web.host, settings.web.port),
         "Agent 安装包": lambda: asyncio.to_thread(bundle, settings.artifacts.agent_bundle),
@@ -122,14 +125,16 @@ def checks_of(settings: Settings, tools: Tools) -> Mapping[str, Check]:
     if settings.platforms.webchat.enabled:
         file = settings.bot.data_dir / WEB_CHAT
         checks["网页聊天"] = lambda: asyncio.to_thread(web_chat, file)
-    if settings.platforms.feishu.enabled:
-        checks["飞书"] = lambda: platform(permissions.feishu(settings))
-    if settings.platforms.dingtalk.enabled:
-        checks["钉钉"] = lambda: platform(permissions.dingtalk(settings))
+    checks |= {
+        name: partial(platform, settings, ask)
+        for name, ask in permissions.of_enabled(settings).items()
+    }
     if settings.channels.mail.enabled:
         checks["邮件"] = lambda: mail(settings)
     if settings.channels.webhook.enabled:
         checks["Webhook"] = lambda: webhook(settings.channels.webhook.allow)
+    if settings.escalation.gateway_url:
+        checks["呼叫网关"] = lambda: gateway(settings.escalation.gateway_url)
     template = settings.artifacts.compose_template
     checks["compose 模板"] = lambda: asyncio.to_thread(compose, template, settings.deploy.images)
     if settings.deploy.managed_host:
@@ -170,6 +175,19 @@ def database(settings: Settings) -> Verdict:
     if form != newest():
         return Mark.WARNING, f"版本 {form}，程序需要 {newest()}：请执行 vigilbot migrate"
     return Mark.OK, f"可以写入，版本 {form}"
+
+
+def operations(settings: Settings) -> Verdict:
+    """Is there a group that hears when nobody could be called?"""
+    # Of a database without tables the check of the database has said so.
+    if _unmade(settings) or not probe(_address(settings)).form:
+        return Mark.OK, "启动以后，请在内部群输入 /ops 设置"
+    if not shown(_address(settings), OPERATIONS):
+        return (
+            Mark.WARNING,
+            "还没有运营群，升级失败和每晚的核对无人收到：请由负责人在内部群输入 /ops",
+        )
+    return Mark.OK, "已设置"
 
 
 def vault_key(settings: Settings) -> Verdict:
@@ -218,9 +236,9 @@ def web_chat(file: Path) -> Verdict:
     return Mark.OK, f"{file.name} 完好"
 
 
-async def platform(asked: Awaitable[permissions.Told]) -> Verdict:
+async def platform(settings: Settings, ask: permissions.Ask) -> Verdict:
     """Does the platform know the app, and has it every permission?"""
-    whole, what = await asked
+    whole, what = await ask(settings)
     return {True: Mark.OK, None: Mark.WARNING, False: Mark.FAILED}[whole], what
 
 
@@ -249,6 +267,13 @@ async def webhook(allow: Sequence[str]) -> Verdict:
             f"放行了 {named}：客户填写的地址可以访问本机，请缩小 channels.webhook.allow",
         )
     return Mark.OK, f"只发往公网{f'和 {named}' if named else ''}"
+
+
+async def gateway(url: str) -> Verdict:
+    """Do numbers and names go to the gateway unread? Nobody is called to find out more."""
+    if url.startswith("http://"):
+        return Mark.WARNING, "escalation.gateway_url 不是 https：姓名和电话会明文传输，请改用 https"
+    return Mark.OK, "已设置，呼叫用签名密钥签名；能否接通请用一次真实的升级验证"
 
 
 def bundle(path: Path | None) -> Verdict:

@@ -2,6 +2,9 @@
 
 The last folded post is remembered in the transaction of what it caused; a crash between the two
 files is harmless, and a second replica finds nothing left to do.
+
+A post that cannot be folded, by itself either, is set aside with all it said, and the next ones go on:
+one customer's must keep nobody, and nothing that was accepted is lost.
 """
 
 from __future__ import annotations
@@ -9,17 +12,21 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
 
+from adapters.card import Tone, say
 from adapters.port import UsageError
-from adapters.sources import Source
+from adapters.sources import Source, heartbeat
+from adapters.sources.cut import Cut
 from adapters.words import Severity
+from runbooks.alerting.oncall import ladder
 from runbooks.alerting.pipeline import Post, fold
 from runbooks.kit import Kit
 from storage.records import Accepted
+from storage.store import DatabaseAway, Unit
 
 SLICE = 1000
 """Alerts of one customer that are folded before it is another's turn."""
@@ -29,6 +36,9 @@ PAGE = 200
 
 FEW = 20
 """New criticals of one page that are folded before their turn: of more, the first are told anyway."""
+
+BREATH = 128 * 1024
+"""Bytes of posts that are decoded before others have their turn: a few milliseconds."""
 
 ROOM = 32 * 2**20
 """Bytes of posts that wait here; the rest waits where it was accepted."""
@@ -41,6 +51,12 @@ ALL = 0
 
 TRIM = 1000
 """Posts after which the folded ones are thrown away."""
+
+BAD = 8
+"""Alerts of one post that cannot be folded, after which the rest of it is not tried one by one."""
+
+SHORT = 120
+"""Characters of a reason."""
 
 log = structlog.get_logger()
 
@@ -64,12 +80,25 @@ class Posts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class _Unreadable:
+    """A post that could not be read, and why."""
+
+    accepted: Accepted
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A post that was read and has yet to be folded; one that could not be read has None."""
+    """A post that was accepted and has yet to be folded."""
 
     id: int
     size: int
-    post: Post | None
+    read: Post | _Unreadable
+
+    @property
+    def post(self) -> Post | None:
+        """Return what it said; None when it could not be read."""
+        return self.read if isinstance(self.read, Post) else None
 
     @property
     def alerts(self) -> int:
@@ -143,10 +172,15 @@ class Folding:
         while self._bytes < ROOM:
             page = await self._posts.after(self._read, PAGE)
             early: list[tuple[int, Post]] = []
+            size = 0
             for accepted in page:
                 self._read = accepted.id
                 if accepted.id > self._folded.get(accepted.customer, 0):
                     early += self._queue(accepted)
+                size += len(accepted.body)
+                if size > BREATH:
+                    size = 0
+                    await asyncio.sleep(0)  # who posts just now is answered meanwhile
             if early and sum(len(post.alerts) for _, post in early) <= FEW:
                 await self._fold_early(early)
             if len(page) < PAGE:
@@ -154,11 +188,11 @@ class Folding:
             await asyncio.sleep(0)  # what else there is to do must not wait for all of them
 
     def _queue(self, accepted: Accepted) -> list[tuple[int, Post]]:
-        """Put a post behind those of its customer; return its criticals, if they would wait there
-        and nothing that is said of them would be overtaken."""
+        """Put a post behind those of its customer; return its criticals, if they would wait, behind
+        these or another customer's, and nothing that is said of them would be overtaken."""
         read = _Waiting(accepted.id, len(accepted.body), self._decoded(accepted))
+        criticals = read.criticals() if self._waiting else None
         waiting = self._waiting.setdefault(accepted.customer, deque())
-        criticals = read.criticals() if waiting else None
         names = frozenset(a.fingerprint for a in criticals.alerts) if criticals else frozenset()
         overtaken = any(each.names(accepted.source, names) for each in waiting if names)
         waiting.append(read)
@@ -168,51 +202,144 @@ class Folding:
     async def _fold_early(self, early: Sequence[tuple[int, Post]]) -> None:
         """Fold criticals before their turn. When that comes they are a repeat, which changes
         nothing; so the cursors stay where they are."""
-        now = self._kit.clock.now()
         for number in {customer for customer, _ in early}:
-            async with self._kit.store.unit() as unit:
-                if customer := await unit.customers.get(number):
-                    posts = [post for owner, post in early if owner == number]
-                    await fold(customer, posts, now, self._kit.house, unit)
+            posts = [post for owner, post in early if owner == number]
+            try:
+                await self._fold_only(number, posts)
+            except DatabaseAway:
+                raise
+            except Exception:
+                # Their turn comes, and then it is found out which of them it is.
+                log.exception("criticals not told before their turn", customer=number)
+
+    async def _fold_only(self, number: int, posts: Sequence[Post]) -> None:
+        now = self._kit.clock.now()
+        async with self._kit.store.unit() as unit:
+            if customer := await unit.customers.get(number):
+                await fold(customer, posts, now, self._kit.house, unit)
 
     async def _slice(self, customer: int) -> int:
-        """Fold some posts of one customer, in one transaction with its cursor."""
-        waiting = self._waiting[customer]
+        """Fold some posts of one customer; where that fails each of them by itself, and what fails
+        again is set aside."""
         taken: list[_Waiting] = []
         alerts = 0
-        while waiting and alerts < SLICE:
-            taken.append(waiting.popleft())
+        while customer in self._waiting and alerts < SLICE:
+            taken.append(self._next(customer))
             alerts += taken[-1].alerts
+        try:
+            await self._fold(customer, taken)
+        except Exception:
+            log.exception("posts not folded together", customer=customer, first=taken[0].id)
+            # Back in their place: what is not folded must be before the cursor of all.
+            self._waiting.setdefault(customer, deque()).extendleft(reversed(taken))
+            for _ in taken:
+                await self._alone(customer)
+        return len(taken)
+
+    async def _alone(self, customer: int) -> None:
+        """Fold a customer's next post, or else set it aside."""
+        one = self._next(customer)
+        try:
+            await self._fold(customer, [one])
+        except DatabaseAway:
+            raise  # no post is at fault: whoever starts us again finds it where it was
+        except Exception as error:
+            log.exception("post not folded", id=one.id, customer=customer)
+            kept = await self._posts.after(one.id - 1, 1)
+            if not kept or kept[0].id != one.id:  # another replica has folded it, and it is trimmed
+                log.warning("post is folded elsewhere", id=one.id)
+                return
+            if one.post:
+                await self._fold_parts(customer, one.post)
+            why = f"{type(error).__name__}: {error}".split("\n", 1)[0][:SHORT]
+            await self._fold(customer, [replace(one, read=_Unreadable(kept[0], why))])
+
+    async def _fold_parts(self, customer: int, post: Post) -> None:
+        """Fold the alerts of a post that can be folded: it may be one of hundreds that cannot. They
+        are repeats when the post is folded again, and change nothing."""
+        parts, bad = [post.alerts], 0
+        while parts and bad < BAD:
+            part = parts.pop()
+            half = len(part) // 2
+            try:
+                await self._fold_only(customer, [replace(post, alerts=part, cut=None)])
+            except DatabaseAway:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others are tried
+                parts += [part[half:], part[:half]] if half else []
+                bad += not half
+                log.warning("alerts not folded", count=len(part), error=type(error).__name__)
+
+    def _next(self, customer: int) -> _Waiting:
+        """Take a customer's next post, who has one."""
+        waiting = self._waiting[customer]
+        one = waiting.popleft()
         if not waiting:
             del self._waiting[customer]
+        return one
+
+    async def _fold(self, customer: int, taken: Sequence[_Waiting]) -> None:
+        """Fold posts in one transaction with their customer's cursor; set those aside that could not
+        be read."""
         last, now = taken[-1].id, self._kit.clock.now()
         async with self._kit.store.unit() as unit:
             # Another replica may have folded some of them since they were read.
             folded = (await unit.incidents.cursors()).get(customer, 0)
-            new = [each.post for each in taken if each.post and each.id > folded]
+            left = [each for each in taken if each.id > folded]
+            new = [each.post for each in left if each.post]
             found = await unit.customers.get(customer)
             if new and found:
                 await fold(found, new, now, self._kit.house, unit)
+                # A heartbeat is a post only when its job is late.
+                for name in {post.source for post in new} - {heartbeat.NAME}:
+                    await unit.heard.note(customer, name, new[-1].at)
+            for each in left:
+                if isinstance(each.read, _Unreadable):
+                    await self._set_aside(each.read, found.name if found else "", unit)
             await unit.incidents.move_cursor(customer, max(last, folded))
             await unit.incidents.move_cursor(ALL, self._done())
         self._folded[customer] = last
         self._bytes -= sum(each.size for each in taken)
-        return len(taken)
 
-    def _decoded(self, accepted: Accepted) -> Post | None:
+    async def _set_aside(self, unreadable: _Unreadable, whose: str, unit: Unit) -> None:
+        """Keep a post for later, and tell the operations group: once an hour for each customer."""
+        post, now = unreadable.accepted, self._kit.clock.now()
+        await unit.aside.put(post, unreadable.reason)
+        card = say(
+            "有告警没能处理，已原样保留",
+            f"{whose or f'客户 {post.customer}'}：来源 {post.source} 的推送 #{post.id}"
+            f"（{unreadable.reason}）。现在共保留 {await unit.aside.count()} 条，后面的告警照常处理",
+            "请看日志或升级程序，然后运行 vigilbot refold 重新处理",
+            tone=Tone.BAD,
+        )
+        await ladder.alarm(f"aside:{post.customer}:{now:%Y%m%d%H}", card, now, unit)
+
+    def _decoded(self, accepted: Accepted) -> Post | _Unreadable:
         source = self._sources.get(accepted.source)
         if source is None:
             log.warning("post of an unknown source", id=accepted.id, source=accepted.source)
-            return None
+            return _Unreadable(accepted, "没有这种来源")
         try:
             alerts = source.decode(accepted.body, accepted.at)
+            return Post(accepted.source, accepted.at, tuple(alerts), _cut(source, accepted))
         except UsageError as error:
             # It was readable when it was accepted: a newer program reads it otherwise.
             log.warning("post not readable", id=accepted.id, reason=str(error))
-            return None
-        return Post(accepted.source, accepted.at, tuple(alerts))
+            return _Unreadable(accepted, str(error)[:SHORT])
+        except Exception as error:
+            log.exception("post breaks its reader", id=accepted.id)
+            return _Unreadable(accepted, type(error).__name__)
 
     def _done(self) -> int:
         """Return up to which post everything is folded."""
         heads = [waiting[0].id for waiting in self._waiting.values()]
         return min(heads) - 1 if heads else self._read
+
+
+def _cut(source: Source, accepted: Accepted) -> Cut | None:
+    """Return what a post says that it left out: when that is unreadable its alerts are not."""
+    try:
+        return source.truncated(accepted.body)
+    except UsageError as error:
+        log.warning("what was left out is not readable", id=accepted.id, reason=str(error))
+        return None

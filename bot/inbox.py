@@ -20,6 +20,7 @@ from commands.desk import Desk
 from runbooks import credentials, due, intake
 from runbooks import walk as walking
 from runbooks.alerting.respond import Deed, Responder, deed
+from runbooks.alerting.triage import consent
 from runbooks.begin import begin
 from runbooks.book import Decision, Gate, Runbook
 from runbooks.cards import CURED, PASSWORD, log_of
@@ -133,7 +134,9 @@ class Inbox:
             return ()
         if done := deed(event.action):
             _may(role, Role.ENGINEER, event.sender)
-            await self._respond(event, done, unit)
+            return await self._respond(event, done, unit)
+        if said := consent.answered(event.action):
+            await self._consent(event, said, unit)
             return ()
         if pressed := press(event.action):
             run = await self._drawn(event, pressed, unit)
@@ -171,7 +174,7 @@ class Inbox:
             await self._say(message, card, unit)
         return desk.begun
 
-    async def _respond(self, event: Click | Submission, done: Deed, unit: Unit) -> None:
+    async def _respond(self, event: Click | Submission, done: Deed, unit: Unit) -> Sequence[Run]:
         """Do what a button of an alert's card says; what the card itself shows is not said again."""
         customer = await unit.customers.of_chat(event.chat)
         if customer is None:
@@ -181,6 +184,16 @@ class Inbox:
         said = await responder.press(done, event.id)
         if done.spoken:
             await self._say(event, say(said), unit)
+        return responder.begun
+
+    async def _consent(self, event: Click | Submission, said: consent.Answer, unit: Unit) -> None:
+        """Keep what was answered to the question whether a model may look at alerts."""
+        customer = await unit.customers.of_chat(event.chat)
+        if customer is None:
+            raise UsageError("这张卡片不属于本群")
+        now = self._clock.now()
+        card = await consent.decide(said, customer, event.sender, now, self._house, unit)
+        await self._say(event, card, unit)
 
     async def _drawn(self, event: Event, pressed: Press, unit: Unit) -> Run:
         """Return the run that a press is about, if its card is the present one of this group."""

@@ -28,6 +28,9 @@ DIGEST = timedelta(seconds=30)
 """Between two posts of what merely went on in a procedure."""
 OVERVIEW = timedelta(minutes=1)
 """Between two posts of a card that has no steps."""
+PRESSING = timedelta(seconds=20)
+"""The same where it can be pressed, or alarms: a new critical has a message of its own besides,
+which says it at once."""
 SETTLED = frozenset({Mark.DONE, Mark.SKIPPED, Mark.WAITING, Mark.FAILED})
 
 
@@ -49,9 +52,17 @@ class Teller:
     def due(self, entry: Delivery, living: LivingCard, card: Card, now: datetime) -> bool:
         """Is it time to say something, or may it wait for a digest?"""
         told = self._known(living)
-        if told is None or told.stream or entry.lane is Lane.ALARM or urgent(told.card, card):
+        if told is None or told.stream or urgent(told.card, card):
             return True
-        return now - told.at >= (DIGEST if _items(card) else OVERVIEW)
+        alarm = entry.lane is Lane.ALARM
+        if _items(card):
+            return alarm or now - told.at >= DIGEST
+        return now - told.at >= (PRESSING if alarm or _asking(card) else OVERVIEW)
+
+    def speaks(self, living: LivingCard, card: Card) -> bool:
+        """Does showing it say anything? What is no news costs nothing."""
+        told = self._known(living)
+        return told is None or told.stream is not None or news(told.card, card) is not None
 
     async def show(
         self, living: LivingCard, card: Card, platform: ChatPlatform, key: str, now: datetime
@@ -88,8 +99,13 @@ async def _redrawn(stream: Receipt, card: Card, platform: ChatPlatform) -> Recei
 
 
 def urgent(before: Card, after: Card) -> bool:
-    """Did a card begin to ask for something, ask for something else, or change its colour?"""
-    return before.tone != after.tone or (_asking(after) and _rest(before) != _rest(after))
+    """Did a card begin to ask for something, ask for something else, or change its colour? An
+    overview has its buttons all the time: of what it shows nothing asks."""
+    if before.tone != after.tone:
+        return True
+    if not _items(after):
+        return _asking(after) and not _asking(before)
+    return _asking(after) and _rest(before) != _rest(after)
 
 
 def news(before: Card, after: Card) -> Card | None:
@@ -104,6 +120,8 @@ def news(before: Card, after: Card) -> Card | None:
     said = rest if urgent(before, after) else tuple(b for b in rest if b not in _rest(before))
     if not items and not said and before.tone == after.tone:
         return None
+    if not _items(after):
+        return after  # an overview is said whole: one message tells all, and can be pressed
     standing = tuple(block for block in after.blocks if isinstance(block, (Progress, Fields)))
     list_ = (Checklist(items),) if items else ()
     return replace(after, blocks=(*standing, *list_, *said))

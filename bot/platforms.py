@@ -6,10 +6,13 @@ from collections.abc import Iterator
 
 from adapters.port import ChatPlatform, Clock
 from bot.config import Settings
+from storage.replicas import Lease, Shared
+from storage.store import Store
 
 
-def enabled(settings: Settings, clock: Clock) -> Iterator[ChatPlatform]:
-    """Yield the enterprise platforms of these settings, not yet entered."""
+def enabled(settings: Settings, clock: Clock, store: Store, me: str) -> Iterator[ChatPlatform]:
+    """Yield the enterprise platforms of these settings, not yet entered; `me` is our name among the
+    replicas that share the store."""
     platforms, folder = settings.platforms, settings.bot.data_dir
     if platforms.feishu.enabled:
         from adapters.feishu.link import Feishu, Hook  # noqa: PLC0415 - with it comes lark-oapi
@@ -19,6 +22,7 @@ def enabled(settings: Settings, clock: Clock) -> Iterator[ChatPlatform]:
         yield Feishu(
             feishu.app_id,
             feishu.app_secret,
+            state=folder / "feishu.sqlite",
             clock=clock,
             base_url=feishu.base_url,
             owner=feishu.owner,
@@ -67,6 +71,8 @@ def enabled(settings: Settings, clock: Clock) -> Iterator[ChatPlatform]:
             clock=clock,
             ws_url=wecom.ws_url,
             public_url=settings.web.url,
+            lease=Lease(store, f"wecom:{wecom.bot_id}", me, clock),
+            shared=Shared(store, "wecom"),
             app=App(
                 wecom.corp_id,
                 wecom.agent_id,

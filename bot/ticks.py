@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from adapters.card import Card, Fields, Text, Tone, dumps, say
-from adapters.port import ChatPlatform, Metered, UsageError
+from adapters.port import ChatPlatform, Metered, UsageError, stopped
 from adapters.words import Role
 from commands.whoami import TITLES
 from runbooks import due
@@ -85,9 +85,36 @@ async def warn_of_quota(platforms: Iterable[ChatPlatform], now: datetime, store:
     return said
 
 
-async def forget(now: datetime, store: Store) -> int:
-    """Forget deliveries that no platform will repeat any more; return how many."""
+async def tell_of_stopped(platforms: Iterable[ChatPlatform], now: datetime, store: Store) -> int:
+    """Say in the operations group, once for each time, that a platform has given up; return how many
+    were said. Where that group is on such a platform itself, its log and the health page say it."""
+    over = {one.name: why for one in platforms if (why := stopped(one))}
+    if not over:
+        return 0
+    async with store.view() as unit:
+        operations = await unit.outbox.living(walking.OPERATIONS)
+        if operations is None or operations.chat.platform in over:
+            return 0
+        keys = {name: f"stopped:{name}:{why.at.isoformat()}" for name, why in over.items()}
+        new = [name for name, key in keys.items() if await unit.outbox.by_key(key) is None]
+    if not new:
+        return 0
+    said = 0
     async with store.unit() as unit:
+        for name in new:
+            effect = "那里收不到消息，也发不到群里，直到有人处理"
+            card = dumps(say(f"平台 {name} 已停止", over[name].reason, effect, tone=Tone.BAD))
+            waiting = DeliveryState.WAITING
+            entry = Delivery(0, keys[name], operations.chat, Lane.ALARM, waiting, now, card)
+            said += await unit.outbox.put(entry)
+    return said
+
+
+async def forget(now: datetime, store: Store) -> int:
+    """Forget deliveries that no platform will repeat any more, and hooks' addresses whose time is
+    over; return how many deliveries."""
+    async with store.unit() as unit:
+        await unit.hooks.forget(now)
         return await unit.people.forget_events(now - REMEMBERED)
 
 

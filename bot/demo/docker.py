@@ -7,6 +7,7 @@ import contextlib
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
@@ -58,6 +59,11 @@ class Containers:
             await self._ticking
         for name in list(self._served):
             await self._down(name)
+
+    def outlast(self, leap: timedelta) -> None:
+        """Take every world along to where the clock has just leapt to."""
+        for world in self.worlds.values():
+            world.outlast(leap)
 
     async def look(self) -> None:
         """Read what docker was told since the last look, and do it."""

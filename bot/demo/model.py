@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -56,6 +57,23 @@ def answer_to(question: str) -> str:
     return next((said for word, said in ANSWERS if word in question), OTHERWISE)
 
 
+def analysis_of(lines: str) -> str:
+    """Return what the stand-in makes of an incident's numbered lines: JSON, with what it leans on."""
+    parts = (line.partition(": ") for line in lines.splitlines())
+    named = {name: text for name, colon, text in parts if colon}
+    cited = (next((name for name in named if name.startswith(kind)), "") for kind in "AMR")
+    severities = ("critical", "warning", "info")
+    worst = next((s for s in severities if any(f"| {s} |" in line for line in named.values())), "")
+    summary, _, advice = answer_to(lines).partition("。")
+    said = {
+        "severity": worst or "info",
+        "summary": f"{summary}。",
+        "suggestions": [part for part in advice.split("。") if part],
+        "citations": [name for name in cited if name],
+    }
+    return json.dumps(said, ensure_ascii=False)
+
+
 def create_app(behaviour: Behaviour | None = None) -> FastAPI:
     """Build the stand-in."""
     how = behaviour or Behaviour()
@@ -82,7 +100,9 @@ def _refused(status: int, message: str, headers: dict[str, str] | None = None) -
 
 
 def _completion(asked: Asked) -> dict[str, Any]:
-    text = answer_to(asked.messages[-1].content)
+    question = asked.messages[-1].content
+    wanted = any(each.role == "system" and "JSON" in each.content for each in asked.messages)
+    text = analysis_of(question) if wanted else answer_to(question)
     read = sum(len(each.content) for each in asked.messages)
     usage = {"prompt_tokens": read, "completion_tokens": len(text)}
     message = {"role": "assistant", "content": text}

@@ -12,9 +12,11 @@ import io
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,17 @@ from adapters.ssh import SshServers
 from adapters.vigilops import VigilOpsMonitors
 from adapters.webchat.link import WebChat
 from adapters.words import Chat, File, Person, Role, Secret
-from bot.app import BOOKS, SystemClock, working
+from bot.app import BOOKS, working
 from bot.demo import model, vigilops
+from bot.demo.agenda import Agenda
+from bot.demo.clock import DemoClock, system_now
 from bot.demo.docker import Containers
+from bot.demo.forward import Follow, Forward
 from bot.demo.hosts import AGENT_BUNDLE, Host, Hosts, Spec
-from bot.demo.weather import PATH, Weather
+from bot.demo.month import Month
+from bot.demo.sample import SLUG, Sample
+from bot.demo.toys import PATH, Toys, ToyShop
+from bot.demo.weather import Weather
 from bot.late import LateModel
 from bot.web.site import create_site, listening, serving
 from runbooks.book import Runbook
@@ -38,16 +46,21 @@ from runbooks.walk import OPERATIONS
 from storage.intake import Intake
 from storage.journal import journal_in
 from storage.records import Delivery, DeliveryState, Lane, Member
-from storage.store import Store
+from storage.store import Store, Unit
 from storage.vault import Seal
 
 LI = Person("web", "li", "李工")
 ZHAO = Person("web", "zhao", "赵主管")
+SUN = Person("web", "sun", "孙工")
 WANG = Person("web", "wang", "王经理")
 CHEN = Person("web", "chen", "陈总")
 CUSTOMERS = ((WANG, "IT 经理"), (CHEN, "总经理"))
-STAFF = (Member(LI, Role.ENGINEER, title="交付工程师"), Member(ZHAO, Role.LEAD, title="交付主管"))
-PEOPLE = (LI, ZHAO, WANG, CHEN)
+STAFF = (
+    Member(LI, Role.ENGINEER, title="交付工程师"),
+    Member(ZHAO, Role.LEAD, title="交付主管"),
+    Member(SUN, Role.ENGINEER, title="值班工程师"),
+)
+PEOPLE = (LI, ZHAO, WANG, CHEN, SUN)
 
 COMPANY = "海蓝科技"
 SERVERS = (
@@ -60,9 +73,13 @@ MANAGED = Spec("managed-01", cpu=16, memory_mb=65_536, disk_gb=500)
 LOOK = 1.0
 """Seconds between two looks for what docker was told on the hosts."""
 
+HANDBOOKS = Path(__file__).with_name("runbooks")
+
 KEY = "vault.key"
 """Name of the file that marks a demo's directory, and holds the key of its vault."""
 SHEET = "演示服务器.csv"
+CLOCK = "clock"
+"""Name of the file that keeps how far the demo's clock is ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +112,36 @@ async def staged(directory: Path, port: int) -> AsyncIterator[World]:
         seal = Seal(vault_key(directory / KEY))
         taken = stack.enter_context(listening("127.0.0.1", port))
         specs = (*SERVERS, MANAGED)
+        clock = DemoClock(directory / CLOCK)
         hosts = await stack.enter_async_context(Hosts(directory / "hosts", specs=specs))
-        await stack.enter_async_context(Containers(hosts, every=LOOK, make=monitor))
+        make = partial(monitor, now=clock.now)
+        containers = await stack.enter_async_context(Containers(hosts, every=LOOK, make=make))
+
+        def follow(leap: timedelta) -> None:
+            containers.outlast(leap)
+            if not leap:  # it goes on from here: agents and `date` go by the new time
+                for host in hosts:
+                    host.keep_time(clock.lead)
+
+        follow(timedelta())
         customers = [hosts[spec.name] for spec in SERVERS]
         yield await stack.enter_async_context(
-            peopled(directory, taken, seal, hosts[MANAGED.name], customers)
+            peopled(directory, taken, seal, hosts[MANAGED.name], customers, clock, follow)
         )
 
 
 @asynccontextmanager
 async def peopled(
-    directory: Path, taken: socket.socket, seal: Seal, managed: Host, customers: list[Host]
+    directory: Path,
+    taken: socket.socket,
+    seal: Seal,
+    managed: Host,
+    customers: list[Host],
+    clock: DemoClock,
+    follow: Follow,
 ) -> AsyncIterator[World]:
-    """Run the bot and its people over hosts that run somewhere, with its page on `taken`."""
+    """Run the bot and its people over hosts that run somewhere, with its page on `taken`; whatever
+    must keep up with the clock is told by `follow`."""
     async with AsyncExitStack() as stack:
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
         ai_url = await stack.enter_async_context(model.serve())
@@ -115,10 +149,10 @@ async def peopled(
         url = f"sqlite+aiosqlite:///{directory / 'vigilbot.db'}"
         store = await stack.enter_async_context(Store(url, seal))
         await store.create()
-        web = await stack.enter_async_context(WebChat(directory / "webchat.sqlite"))
+        web = await stack.enter_async_context(WebChat(directory / "webchat.sqlite", now=clock.now))
         monitors = await stack.enter_async_context(VigilOpsMonitors())
         kit = Kit(
-            SystemClock(),
+            clock,
             store,
             {web.name: web},
             SshServers(),
@@ -137,9 +171,16 @@ async def peopled(
         joining = group.create_task(_join(store, web), name="join")
         stack.callback(joining.cancel)
         site = create_site(kit, bot, web, people=PEOPLE)
-        weather = Weather(kit, intake, web, (LI, ZHAO))
-        stack.push_async_callback(weather.aclose)
-        weather.attach(site)
+        agenda = Agenda()
+        keeping = group.create_task(agenda.run(clock), name="agenda")
+        stack.callback(keeping.cancel)
+        forward = Forward(kit, clock, bot, web, agenda, follow)
+        sample = Sample(kit, intake, web, (LI, SUN, ZHAO))
+        weather, month = Weather(sample, agenda), Month(sample, agenda, forward, ZHAO)
+        toys = Toys(sample, clock, forward, weather, month)
+        shop = ToyShop(toys, house.zone, (LI, ZHAO, SUN), group.create_task)
+        stack.callback(shop.close)
+        shop.attach(site)
         await stack.enter_async_context(serving(site, taken))
         yield World(address, store, web, BOOKS, server_list(customers))
 
@@ -204,7 +245,7 @@ def welcome() -> Card:
             Buttons(
                 (
                     Button("打开控制台", url="/console"),
-                    Button("来一场告警风暴", url=PATH),
+                    Button("告警风暴、时钟、一个月值班", url=PATH),
                 )
             ),
             Text("/help 列出所有命令。清单里是沙箱密码；真实客户请用 /server key。", Style.QUIET),
@@ -212,10 +253,10 @@ def welcome() -> Card:
     )
 
 
-def monitor(path: Path) -> vigilops.World:
+def monitor(path: Path, now: Callable[[], datetime] = system_now) -> vigilops.World:
     """Return a monitor that may call this very machine; the real one refuses private addresses."""
     traps = vigilops.Traps(ssrf_guard=False)
-    return vigilops.World(path=path, traps=traps, limits=vigilops.Limits(login=0))
+    return vigilops.World(now=now, path=path, traps=traps, limits=vigilops.Limits(login=0))
 
 
 def _house(address: str, managed: Host, ai_url: str) -> House:
@@ -229,6 +270,7 @@ def _house(address: str, managed: Host, ai_url: str) -> House:
         ai_model="demo",
         ai_key=Secret("demo-key"),
         bundle=AGENT_BUNDLE,
+        handbooks=HANDBOOKS,
     )
 
 
@@ -273,10 +315,16 @@ async def _introduce(store: Store, web: WebChat, strange: list[Chat]) -> None:
             customer = await unit.customers.of_chat(chat)
             if customer is None:
                 continue  # the group is made before it is bound; the next post comes after that
+            if customer.slug == SLUG and await _have_a_customer(unit):
+                continue  # whoever plays with the sample must not lose the customer they are with
             for person, title in CUSTOMERS:
                 await unit.people.put(Member(person, Role.CUSTOMER, customer.id, title))
         for person, _ in CUSTOMERS:
             await web.join(chat, person)
+
+
+async def _have_a_customer(unit: Unit) -> bool:
+    return any([await unit.people.get(person) for person, _ in CUSTOMERS])
 
 
 def _alone(directory: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
@@ -11,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 from nicegui import ui
 
+from bot.web.alert_list import PATH
 from runbooks.book import Runbook
 from runbooks.kit import Kit
 from storage.audit import first_break
@@ -57,6 +59,10 @@ DELIVERY_STATES = {
 Row = tuple[str, ...]
 Table = tuple[Row, Sequence[Row]]
 """The titles of the columns, and the rows."""
+
+AT_ONCE = 2
+"""Looks into the database at the same time: the others of its readers are for alarms, whoever looks
+at pages meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +163,13 @@ def attach(app: FastAPI) -> None:
 
 def mount(kit: Kit, books: Mapping[str, Runbook[Any]], admits: Callable[[Request], bool]) -> None:
     """Show the console at /console to whoever is admitted; others are sent to sign in."""
-    zone = kit.house.zone
+    zone, room = kit.house.zone, asyncio.Semaphore(AT_ONCE)
 
     @ui.page("/console", title="Vigilbot 控制台", language="zh-CN")
     async def page(request: Request) -> Response | None:
         if not admits(request):
             return RedirectResponse("/login")
-        async with kit.store.view() as unit:
+        async with room, kit.store.view() as unit:
             found = await facts(unit)
         _draw(found, books, zone)
         return None
@@ -177,6 +183,9 @@ def _draw(found: Facts, books: Mapping[str, Runbook[Any]], zone: tzinfo) -> None
             ui.label("Vigilbot 控制台").classes("text-xl font-semibold")
             ui.link("打开聊天", "/chat")
         _section("客户", customers_table(found, zone))
+        with ui.row():
+            for customer in found.customers:
+                ui.link(f"{customer.name}的告警清单", f"{PATH}/{customer.slug}")
         ui.label("流程").classes("text-lg font-semibold pt-4")
         for run in found.runs:
             book = books[run.book]

@@ -15,14 +15,14 @@ from fastapi.responses import HTMLResponse
 from starlette.datastructures import UploadFile
 
 from adapters.card import Entry, Form, Input
-from adapters.port import UsageError
+from adapters.port import OutsideError, UsageError
 from adapters.words import File
 from bot.web.links import HEADERS, STYLE
 from runbooks.kit import Kit
 
 MOST = 25_000_000
 """Bytes of everything that is posted."""
-GONE, TOO_LARGE, REFUSED = 410, 413, 409
+GONE, TOO_LARGE, REFUSED, UNAVAILABLE = 410, 413, 409, 503
 GONE_WORDS = "这个链接已经用过或已过期：请在群里重新按一次按钮"
 TYPES = {Entry.NUMBER: "number", Entry.DATE: "date", Entry.SECRET: "password", Entry.FILE: "file"}
 
@@ -31,7 +31,7 @@ TYPES = {Entry.NUMBER: "number", Entry.DATE: "date", Entry.SECRET: "password", E
 class Paged(Protocol):
     """A platform whose longer forms are asked on a page of ours."""
 
-    def asked(self, token: str) -> Form | None: ...
+    async def asked(self, token: str) -> Form | None: ...
 
     async def filled(
         self, token: str, values: Mapping[str, str], files: Sequence[File]
@@ -44,22 +44,27 @@ def router(kit: Kit) -> APIRouter:
 
     @pages.get("/{token}")
     async def look(token: str) -> HTMLResponse:
-        found = _found(kit, token)
+        try:
+            found = await _found(kit, token)
+        except OutsideError:
+            return _later()
         return _page(found[1].submit, _form(found[1], {})) if found else _gone()
 
     @pages.post("/{token}")
     async def post(token: str, request: Request) -> HTMLResponse:
         if int(request.headers.get("content-length") or MOST + 1) > MOST:
             return _page("太大", "<p>文件太大：最多 25 MB</p>", TOO_LARGE)
-        found = _found(kit, token)
-        if found is None:
-            return _gone()
-        platform, form = found
-        values, files = await _typed(form, request)
         try:
+            found = await _found(kit, token)
+            if found is None:
+                return _gone()
+            platform, form = found
+            values, files = await _typed(form, request)
             ok, text = await platform.filled(token, values, files)
         except UsageError as error:
             ok, text = False, str(error)
+        except OutsideError:
+            return _later()
         if ok:
             return _page("已提交", f"<p>{escape(text)}。可以关闭本页，回到群里查看。</p>")
         told = "".join(f"<p role='alert'>{escape(line)}</p>" for line in text.splitlines())
@@ -68,10 +73,10 @@ def router(kit: Kit) -> APIRouter:
     return pages
 
 
-def _found(kit: Kit, token: str) -> tuple[Paged, Form] | None:
+async def _found(kit: Kit, token: str) -> tuple[Paged, Form] | None:
     """Return the platform that asks on this page, and what it asks."""
     for platform in kit.chats.values():
-        if isinstance(platform, Paged) and (form := platform.asked(token)):
+        if isinstance(platform, Paged) and (form := await platform.asked(token)):
             return platform, form
     return None
 
@@ -138,6 +143,10 @@ def _box(name: str, option: tuple[str, str], chosen: Sequence[str]) -> str:
 
 def _gone() -> HTMLResponse:
     return _page("链接", f"<p>{GONE_WORDS}</p>", GONE)
+
+
+def _later() -> HTMLResponse:
+    return _page("稍后再试", "<p>暂时处理不了：请过一会儿刷新本页再提交</p>", UNAVAILABLE)
 
 
 def _page(title: str, body: str, status: int = 200) -> HTMLResponse:

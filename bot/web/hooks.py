@@ -8,11 +8,13 @@ it can be read, and to keep it. A 503 says "try again"; never a 429, which Alert
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
+import structlog
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,14 +22,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.port import UsageError
-from adapters.sources import SOURCES, Source, heartbeat, huawei, reading, vigilops
+from adapters.sources import SOURCES, Source, heartbeat, reading, vigilops
 from adapters.words import Secret
 from bot.web.hook_schema import SCHEMA
-from runbooks.alerting import heartbeats, watch
+from runbooks.alerting import heartbeats, subscribing, watch
 from runbooks.alerting.hold import Heard, Kind, episode_of
 from runbooks.kit import Kit
 from storage.hooks import SeenAlert, hash_of
 from storage.intake import Intake, Overloaded
+from storage.store import DatabaseError
 
 MOST = reading.LARGEST
 """Bytes of one post."""
@@ -38,16 +41,20 @@ LONG = 256 * 1024
 SLOW = 15.0
 """Seconds that a post may take to come in."""
 
-REMEMBERED = timedelta(seconds=5)
-"""How long a token is let in without a look: so long, at most, an exchanged one still is."""
+REMEMBERED = timedelta(seconds=2)
+"""How long a token is let in without a look. One that is shut is out at once in this process, and so
+much later, at most, in another replica's."""
+
+SETTLE = timedelta(hours=1)
+"""An exchanged token goes on so long after the first use of the new one: its monitor may be several,
+and they are not changed in one instant."""
 
 PARTS = 3
 """Slashes of a hook's path."""
 
 READ = frozenset({"GET", "HEAD"})
 
-Confirm = Callable[[huawei.Confirmation], None]
-"""Takes Huawei's question, to be answered later: that goes out to another server."""
+log = structlog.get_logger()
 
 
 class Said(NamedTuple):
@@ -98,26 +105,57 @@ class Front:
             await self._app(scope, receive, send)
 
 
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """Whose a token is, until when that is believed, and of which count of shut tokens."""
+
+    customer: int
+    until: datetime
+    shut: int
+
+
+Key = tuple[str, str]
+"""A source's name and a token's hash."""
+
+
 class Door:
     """Knows whose a token is, and remembers it for a moment. Wrong ones are never remembered."""
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
-        self._known: dict[tuple[str, str], tuple[int, datetime]] = {}
+        self._known: dict[tuple[str, str], _Remembered] = {}
+        self._in_use: set[tuple[str, str]] = set()
 
-    async def customer(self, source: str, token: str) -> int | None:
+    async def customer(self, key: Key, token: str) -> int | None:
         """Return whose hook it is; None for a wrong one."""
-        key, now = (source, hash_of(Secret(token))), self._kit.clock.now()
-        customer, until = self._known.get(key, (None, now))
-        if until > now:
-            return customer
+        now = self._kit.clock.now()
+        known = self._known.get(key)
+        # Read before the look: what is shut meanwhile is not remembered as open.
+        shut = self._kit.store.shut
+        if known and known.until > now and known.shut == shut:
+            return known.customer
         async with self._kit.store.view() as unit:
-            found = await unit.hooks.customer_of(source, Secret(token))
+            found = await unit.hooks.find(key[0], Secret(token), now)
         if found is None:
             self._known.pop(key, None)
-        else:
-            self._known[key] = found, now + REMEMBERED
-        return found
+            return None
+        until = now + REMEMBERED
+        until = min(until, found.ends_at) if found.ends_at else until
+        self._known[key] = _Remembered(found.customer, until, shut)
+        return found.customer
+
+    async def used(self, key: Key, token: str) -> None:
+        """Note the first use of a token that was given in exchange for another one."""
+        if key in self._in_use:
+            return
+        now = self._kit.clock.now()
+        async with self._kit.store.view() as unit:
+            found = await unit.hooks.find(key[0], Secret(token), now)
+            fresh = found and found.used_at is None and await unit.hooks.replaces(found)
+        if found and fresh:
+            async with self._kit.store.unit() as unit:
+                await unit.hooks.used(found, now, now + SETTLE)
+        self._in_use.add(key)
 
 
 class Hook:
@@ -129,7 +167,6 @@ class Hook:
         kit: Kit,
         intake: Intake | None = None,
         sources: Mapping[str, Source] = SOURCES,
-        confirm: Confirm | None = None,
         *,
         slow: float = SLOW,
     ) -> None:
@@ -137,7 +174,6 @@ class Hook:
         self._door = Door(kit)
         self._intake = intake
         self._sources = sources
-        self._confirm = confirm
         self._slow = slow
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -156,6 +192,10 @@ class Hook:
             said = Said(400, str(error))
         except Overloaded:
             said = BUSY
+        except DatabaseError:
+            # Anything but a 503 tells some senders that it is their post, and they drop it.
+            log.exception("hook not answered")
+            said = BUSY
         return said.status, _json({"ok": False, "error": said.text})
 
     async def _take(self, scope: Scope, receive: Receive) -> bytes:
@@ -164,7 +204,8 @@ class Hook:
         if name == heartbeat.NAME:
             return await self._beat(token)
         source = self._sources.get(name)
-        customer = await self._door.customer(name, token) if source else None
+        key = (name, hash_of(Secret(token)))
+        customer = await self._door.customer(key, token) if source else None
         # One answer to every wrong address: it does not tell which part of it is wrong.
         if source is None or customer is None:
             raise Refused(UNKNOWN)
@@ -177,7 +218,9 @@ class Hook:
         if name == vigilops.NAME:
             new = await _keep(self._kit, customer, name, vigilops.decode(body))
             return _json({"ok": True, "new": new})
-        return await self._accept(customer, source, body)
+        kept = await self._accept(customer, source, body)
+        await self._door.used(key, token)
+        return kept
 
     async def _accept(self, customer: int, source: Source, body: bytes) -> bytes:
         now = self._kit.clock.now()
@@ -185,8 +228,11 @@ class Hook:
             if self._intake is None:
                 raise Overloaded("there is no intake")
             await self._intake.accept(customer, source.name, body, now)
-        elif self._confirm and (asked := source.handshake(body)):
-            self._confirm(asked)
+        elif asked := source.handshake(body):
+            # It is answered later: that goes out to another server.
+            async with self._kit.store.unit() as unit:
+                if not await subscribing.keep(customer, source.name, asked, body, now, unit):
+                    raise Overloaded("too many questions wait")
         return KEPT
 
     async def _beat(self, token: str) -> bytes:

@@ -17,7 +17,7 @@ from fastapi.responses import HTMLResponse
 
 from adapters.port import UsageError
 from adapters.words import Person
-from runbooks import credentials
+from runbooks import credentials, hook_address
 from runbooks import evidence as proofs
 from runbooks import walk as walking
 from runbooks.book import Decision, Runbook
@@ -95,6 +95,8 @@ def router(kit: Kit, books: Books, go: Go) -> APIRouter:
                     return _refused(how)
                 if link.purpose == "handover":
                     return await _handed_over(kit, link, unit)
+                if link.purpose == hook_address.PURPOSE:
+                    return await _address(kit, link, unit)
                 if link.purpose in ASKED:
                     return await _kept(await request.form(), link, now, unit)
                 values = {"reason": reason, "lines": ",".join(lines or ())}
@@ -113,6 +115,8 @@ async def _shown(books: Books, link: OneTimeLink, unit: Unit) -> HTMLResponse:
     """Show what an open link is for; that alone changes nothing."""
     if link.purpose == "handover":
         return _page("领取登录账号", _account_form())
+    if link.purpose == hook_address.PURPOSE:
+        return _page("领取告警接入地址", _address_form())
     if link.purpose in ASKED:
         return _page("登记密码", await _password_form(link, unit))
     return _page("签字验收", await _evidence(books, link, unit))
@@ -154,6 +158,15 @@ async def _handed_over(kit: Kit, link: OneTimeLink, unit: Unit) -> HTMLResponse:
     )
     body = _table(("项目", "内容"), rows)
     return _page("登录账号", f"{body}<p>本页只显示这一次：请立即保存，首次登录后修改密码。</p>")
+
+
+async def _address(kit: Kit, link: OneTimeLink, unit: Unit) -> HTMLResponse:
+    """Show a monitor's address once, and forget its token."""
+    subject, now = json.loads(link.subject), kit.clock.now()
+    name, address = await hook_address.claim(subject, now, kit.house, unit)
+    body = _table(("用于", "地址"), ((name, address),))
+    said = "<p>本页只显示这一次：请立即填进监控系统。地址里有密钥，不要发到群里。</p>"
+    return _page("告警接入地址", body + said)
 
 
 async def _password_form(link: OneTimeLink, unit: Unit) -> str:
@@ -216,6 +229,13 @@ def _account_form() -> str:
     return (
         "<p>账号和初始密码只显示一次。请输入工程师在电话里告诉您的 6 位验证码。</p>"
         f"{_form('<button>显示账号</button>')}"
+    )
+
+
+def _address_form() -> str:
+    return (
+        "<p>地址只显示一次，请在填写监控系统时打开。请输入私信里的 6 位验证码。</p>"
+        f"{_form('<button>显示地址</button>')}"
     )
 
 

@@ -9,20 +9,25 @@ from collections.abc import AsyncIterator, Sequence
 from html import escape
 from typing import Annotated
 
+import structlog
 import uvicorn
 from fastapi import FastAPI, Form, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
-from adapters.port import Metered, UsageError
+from adapters.port import Metered, UsageError, speaks_here, stopped
 from adapters.webchat.link import WebChat
 from adapters.webchat.pages import mount as mount_chat
 from adapters.words import Person
 from bot.app import BOOKS, Bot
-from bot.web import callbacks, console, forms, hooks, links, sealed
+from bot.web import alert_list, callbacks, console, forms, hooks, links, sealed
+from bot.web.health import reasons
 from bot.web.links import HEADERS, STYLE
 from bot.web.session import COOKIE, Access, Door
 from runbooks.kit import Kit
+from storage.store import DatabaseError
+
+log = structlog.get_logger()
 
 UNAUTHORIZED = 401
 TOO_MANY = 429
@@ -37,11 +42,10 @@ def create_site(
     webchat: WebChat | None,
     access: Access | None = None,
     people: Sequence[Person] = (),
-    confirm: hooks.Confirm | None = None,
 ) -> FastAPI:
     """Return the site. With `people` (the demo) whoever opens it may be any of them and needs no
     password; otherwise `access` says who is let in, and without it nobody is."""
-    app = create_api(kit, bot, access, confirm)
+    app = create_api(kit, bot, access)
 
     def admits(request: Request) -> bool:
         if people:
@@ -59,6 +63,7 @@ def create_site(
         return RedirectResponse("/chat" if webchat else "/console")
 
     console.mount(kit, BOOKS, admits)
+    app.include_router(alert_list.router(kit, admits))
     if webchat:
         mount_chat(app, webchat, people=people, viewer=viewer, zone=kit.house.zone)
     else:
@@ -66,15 +71,13 @@ def create_site(
     return app
 
 
-def create_api(
-    kit: Kit, bot: Bot, access: Access | None, confirm: hooks.Confirm | None = None
-) -> FastAPI:
+def create_api(kit: Kit, bot: Bot, access: Access | None) -> FastAPI:
     """Return what needs no pages: health, metrics, sign-in, hooks and one-time links."""
     app = FastAPI(title="Vigilbot", docs_url=None, redoc_url=None, openapi_url=None)
     _add_health(app, kit, bot)
     if access:
         _add_login(app, kit, access)
-    hook = hooks.Hook(kit, bot.intake, bot.sources, confirm)
+    hook = hooks.Hook(kit, bot.intake, bot.sources)
     app.add_middleware(hooks.Front, hook=hook)
     app.include_router(hooks.router(hook))
     app.include_router(callbacks.router(kit))
@@ -88,12 +91,21 @@ def _add_health(app: FastAPI, kit: Kit, bot: Bot) -> None:
     @app.get("/healthz")
     async def health() -> JSONResponse:
         database = await kit.store.answers(LOOK)
+        over = {name for name, chat in kit.chats.items() if stopped(chat)}
+        late = await _late(kit, bot) if database else []
         told = {
-            "ok": database and bot.engine.running,
+            "ok": database and bot.engine.running and not late,
+            # Not answered, or not in time: somebody may not be called who should be.
+            "late": late,
             "database": "ok" if database else "no answer",
             "engine": "ok" if bot.engine.running else "stopped",
-            # A platform whose listener dies takes the process down, so these are the living.
-            "platforms": sorted(kit.chats),
+            # A platform whose listener dies takes the process down; one that gave up does not.
+            "platforms": sorted(kit.chats.keys() - over),
+            # No reason for a 503: who restarts us for it would only throw the other program out
+            # again, and the other platforms would go down each time.
+            "stopped": sorted(over),
+            # Where another replica holds the one connection, and speaks.
+            "standby": sorted(name for name, chat in kit.chats.items() if not speaks_here(chat)),
         }
         return JSONResponse(told, 200 if told["ok"] else UNAVAILABLE)
 
@@ -102,10 +114,22 @@ def _add_health(app: FastAPI, kit: Kit, bot: Bot) -> None:
         return Response(await _measured(kit), media_type=CONTENT_TYPE_LATEST)
 
 
+async def _late(kit: Kit, bot: Bot) -> list[str]:
+    try:
+        async with asyncio.timeout(LOOK):
+            return await reasons(kit, bot.intake)
+    except (TimeoutError, *DatabaseError) as error:
+        log.warning("health not known", reason=type(error).__name__)
+        return [f"数据库没有答复：{type(error).__name__}"]
+
+
 async def _measured(kit: Kit) -> bytes:
     async with kit.store.view() as unit:
         runs, deliveries = await unit.runs.tally(), await unit.outbox.tally()
+        kept = await unit.aside.count()
     registry = CollectorRegistry()
+    aside = Gauge("vigilbot_posts_set_aside", "Posts that wait for refold", registry=registry)
+    aside.set(kept)
     for name, meaning, counts in (
         ("vigilbot_runs", "Runs by status", runs),
         ("vigilbot_deliveries", "Outbox entries by state", deliveries),
@@ -115,7 +139,16 @@ async def _measured(kit: Kit) -> bytes:
             gauge.labels(str(state)).set(count)
     calls = Gauge("vigilbot_platform_calls", "Calls this month", ["platform"], registry=registry)
     most = Gauge("vigilbot_platform_calls_limit", "Of so many", ["platform"], registry=registry)
+    speaks = Gauge(
+        "vigilbot_platform_speaks", "1 here, 0 elsewhere", ["platform"], registry=registry
+    )
+    over = Gauge(
+        "vigilbot_platform_stopped", "1 until a person mends it", ["platform"], registry=registry
+    )
     for name, platform in kit.chats.items():
+        is_over = stopped(platform) is not None
+        speaks.labels(name).set(speaks_here(platform) and not is_over)
+        over.labels(name).set(is_over)
         if isinstance(platform, Metered):
             calls.labels(name).set(platform.meter.used)
             most.labels(name).set(platform.meter.limit)

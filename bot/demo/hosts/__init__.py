@@ -21,6 +21,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -194,6 +195,7 @@ class Host:
         self.commands: list[str] = []  # as the client sent them
         self.connections: set[asyncssh.SSHServerConnection] = set()
         self._agent_interval = agent_interval
+        self._lead = 0
         self._faults = _Faults()
         self._listener: asyncssh.SSHAcceptor | asyncio.Server | None = None
         self._running: set[asyncio.subprocess.Process] = set()
@@ -252,6 +254,11 @@ class Host:
             now.memory_percent if memory_percent is None else memory_percent,
             now.disk_percent if disk_percent is None else disk_percent,
         )
+        self._declare()
+
+    def keep_time(self, lead: timedelta) -> None:
+        """Go by a clock that is so far ahead of the machine's, to the second."""
+        self._lead = round(lead.total_seconds())
         self._declare()
 
     async def inject(
@@ -370,7 +377,7 @@ class Host:
         disk_used = disk_mb if full else int(disk_mb * load.disk_percent / 100)
         memory_used = int(spec.memory_mb * load.memory_percent / 100)
         sudo = Sudo.MISSING if self.has(Fault.NO_SUDO) else spec.sudo
-        skew = self._faults.seconds if self.has(Fault.CLOCK_SKEW) else 0
+        skew = self._lead + (self._faults.seconds if self.has(Fault.CLOCK_SKEW) else 0)
         password = hashlib.sha256(spec.password.reveal().encode()).hexdigest()
         words: dict[str, object] = {
             "HOSTNAME": spec.hostname,
@@ -403,6 +410,7 @@ class Host:
             "disk_mb": disk_mb,
             "disk_used_mb": disk_used,
             "cpu_percent": load.cpu_percent,
+            "lead": self._lead,
         }
         _write(self.root / ".sandbox/host.json", json.dumps(figures), 0o600)
 

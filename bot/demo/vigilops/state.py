@@ -246,6 +246,18 @@ class State:
             return None
         return {k: v for k, v in points[-1].items() if k != "received_at"}
 
+    def outlast(self, leap: timedelta) -> None:
+        """Be where the clock has just leapt to: agents that had been reporting went on with it."""
+
+        def later(stamp: str) -> str:
+            return (datetime.fromisoformat(stamp) + leap).isoformat()
+
+        for host in self.rows("hosts"):
+            if host["status"] == "online":
+                host["last_heartbeat"] = later(host["last_heartbeat"])
+                for point in self.points.get(host["id"], []):
+                    point.update({at: later(point[at]) for at in ("recorded_at", "received_at")})
+
     @staticmethod
     def received(point: Row) -> datetime:
         return datetime.fromisoformat(point["received_at"])

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query
 
-from bot.demo.vigilops.facts import HOST
+from bot.demo.vigilops.facts import FIGURES, HOST
 from bot.demo.vigilops.state import Row, z
 from bot.demo.vigilops.wire import Agent, Anyone, Beat, Figures, HostTold, W, found, paged
 from bot.demo.vigilops.world import World
@@ -96,6 +96,29 @@ async def hosts(
 async def host(host_id: int, _: Anyone, world: W) -> Row:
     told = host_of(world, found(world, "hosts", host_id, "Host"))
     return {**told, **{k: z(told[k]) for k in ("last_heartbeat", "created_at", "updated_at")}}
+
+
+@router.get("/hosts/{host_id}/metrics")
+async def history(
+    host_id: int,
+    _: Anyone,
+    world: W,
+    hours: Annotated[int, Query(ge=1, le=720)] = 1,
+    interval: Annotated[str, Query(pattern="^(raw|5min|1h|1d)$")] = "raw",
+) -> list[Row]:
+    if interval != "raw":
+        raise HTTPException(501, "The stand-in keeps what it was told and gathers nothing")
+    since = world.now() - timedelta(hours=hours)
+    points = [p for p in world.points.get(host_id, []) if world.received(p) >= since]
+    return [
+        {
+            "id": number,
+            "host_id": host_id,
+            **{name: point[name] for name in FIGURES},
+            "recorded_at": z(point["recorded_at"]),
+        }
+        for number, point in enumerate(points, 1)
+    ]
 
 
 @router.get("/dashboard/summary")

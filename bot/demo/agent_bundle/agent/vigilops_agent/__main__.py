@@ -10,7 +10,7 @@ import platform
 import signal
 import sys
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -122,7 +122,7 @@ class Agent:
             "net_send_rate_kb": 0.0,
             "net_recv_rate_kb": 0.0,
             "net_packet_loss_rate": 0.0,
-            "timestamp": datetime.now(UTC).isoformat(),
+            "timestamp": (datetime.now(UTC) + timedelta(seconds=have["lead"])).isoformat(),
         }
         self.post("metrics", metrics)
 
