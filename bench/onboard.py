@@ -28,12 +28,14 @@ from adapters.words import Secret
 from bench.table import show
 from bot.demo import world
 from bot.demo.auto import SCRIPT
+from bot.demo.clock import DemoClock
 from bot.demo.docker import Containers
 from bot.demo.hosts import AGENT_BUNDLE, Host, Hosts, Spec
 from bot.play.player import Player, Started
 from bot.play.script import read
 from bot.web.site import listening
-from runbooks.onboarding import AT_ONCE, ONBOARDING
+from runbooks.kit import House
+from runbooks.onboarding import ONBOARDING
 from runbooks.steps import agent
 from runbooks.steps.servers import FIGURES, PROBE
 from storage.records import Line, Run
@@ -134,8 +136,9 @@ async def ours(folder: Path, hosts: list[Host], watch: Watch) -> tuple[Run, Mapp
     async with AsyncExitStack() as stack:
         seal = Seal(world.vault_key(folder / world.KEY))
         taken = stack.enter_context(listening("127.0.0.1", 0))
+        clock = DemoClock(folder / world.CLOCK)
         bot = await stack.enter_async_context(
-            world.peopled(folder, taken, seal, managed, customers)
+            world.peopled(folder, taken, seal, managed, customers, clock, lambda _: None)
         )
         stack.callback(bot.webchat.watch(watch.see))
         group = await stack.enter_async_context(asyncio.TaskGroup())
@@ -203,7 +206,7 @@ async def bare(hosts: list[Host]) -> dict[str, float]:
 async def _everywhere(
     hosts: list[Host], job: Callable[[asyncssh.SSHClientConnection, Spec], Awaitable[None]]
 ) -> None:
-    gate = asyncio.Semaphore(AT_ONCE)
+    gate = asyncio.Semaphore(House().at_once)
 
     async def one(spec: Spec) -> None:
         async with (

@@ -19,10 +19,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
-from adapters.card import say
+from adapters.card import Button, Buttons, Card, say
 from adapters.dingtalk.link import DingTalk
 from adapters.feishu.link import Feishu
 from adapters.port import ChatPlatform
+from adapters.wecom.wire import PRESS
 from adapters.words import Person, Role, Secret
 from bench.press import Case, parked
 from bench.table import quantile, show
@@ -40,10 +41,12 @@ from storage.store import Store
 from storage.vault import Seal
 from tests.sim.dingtalk import DingTalkSim, Drawn
 from tests.sim.feishu import FeishuSim
+from tests.sim.places import SlackPlace, WeComPlace, in_slack, in_wecom
 
 Press = Callable[[str], Awaitable[None]]
 """Press the button that carries this action, and return when it is answered."""
 CLOCK = SystemClock()
+PATIENCE = 10.0
 
 
 async def _next(case: Case, errand: Errand) -> tuple[Case, str]:
@@ -63,7 +66,10 @@ async def feishu(folder: Path) -> AsyncIterator[tuple[ChatPlatform, Person, Pres
     async with FeishuSim(CLOCK) as sim:
         who = Person("feishu", sim.person("Zhao"), "Zhao")
         secret = Secret(sim.secret)
-        async with Feishu(sim.app_id, secret, clock=CLOCK, base_url=sim.base_url) as platform:
+        state = folder / "feishu.sqlite"
+        async with Feishu(
+            sim.app_id, secret, state=state, clock=CLOCK, base_url=sim.base_url
+        ) as platform:
             chat = await platform.open_chat("bench", [who], key="0")
             card = (await platform.send(chat, say("bench"), key="1")).id
 
@@ -100,6 +106,35 @@ async def dingtalk(folder: Path) -> AsyncIterator[tuple[ChatPlatform, Person, Pr
 
         yield platform, who, press
     await sim.stop()
+
+
+@asynccontextmanager
+async def slack(folder: Path) -> AsyncIterator[tuple[ChatPlatform, Person, Press]]:
+    async with in_slack(folder, CLOCK, PATIENCE) as place:
+        assert isinstance(place, SlackPlace)
+        chat = await place.room("bench")
+        await place.platform.send(chat, say("bench"), key="1")
+
+        async def press(words: str) -> None:
+            await (await place.sim.tap(place.li.id, chat.id, words)).acked
+
+        yield place.platform, place.li, press
+
+
+@asynccontextmanager
+async def wecom(folder: Path) -> AsyncIterator[tuple[ChatPlatform, Person, Press]]:
+    async with in_wecom(folder, CLOCK, PATIENCE) as place:
+        assert isinstance(place, WeComPlace)
+        chat = await place.room("bench")
+        button = Buttons((Button("OK", "bench"),))
+        card = await place.platform.send(chat, Card("bench", blocks=(button,)), key="1")
+
+        async def press(words: str) -> None:
+            key = f"{PRESS}{words}"
+            req = await place.sim.tap(place.li.id, chat.id, f"{card.id}-0", key)
+            await place.until(lambda: place.sim.is_answered(req))
+
+        yield place.platform, place.li, press
 
 
 async def measured(
@@ -145,7 +180,8 @@ async def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     given = parser.parse_args()
     rows = []
-    for name, world in (("Feishu", feishu), ("DingTalk", dingtalk)):
+    worlds = {"Feishu": feishu, "DingTalk": dingtalk, "Slack": slack, "WeCom": wecom}
+    for name, world in worlds.items():
         budget, took = await measured(world, given.presses, given.seconds)
         figures = (f"{quantile(took, share) * 1000:.0f} ms" for share in (0.5, 0.99, 1))
         late = sum(one > budget for one in took)

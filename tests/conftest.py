@@ -46,6 +46,10 @@ def postgres() -> Iterator[str]:
     # Not pytest's own folder: as root the server runs as another user, who may not enter there.
     with TemporaryDirectory(prefix="vigilbot-pg-", ignore_cleanup_errors=True) as folder:
         server = get_server(folder)
+        # No test cuts the power: what a crash of the machine would lose need not be waited for.
+        for setting in ("fsync = off", "full_page_writes = off"):
+            server.psql(f"ALTER SYSTEM SET {setting};")
+        server.psql("SELECT pg_reload_conf();")
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
         server.cleanup()
 
@@ -57,8 +61,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         url = request.getfixturevalue("postgres")
         engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            connection.execute(sa.text("DROP SCHEMA public CASCADE"))
-            connection.execute(sa.text("CREATE SCHEMA public"))
+            connection.execute(sa.text("DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
         engine.dispose()
     async with Store(url, Seal(Seal.new_key())) as opened:
         await opened.create()

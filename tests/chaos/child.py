@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.card import Card, dumps, say
-from adapters.port import InDoubt
+from adapters.port import Clock, InDoubt
 from adapters.webchat.link import WebChat
 from adapters.words import Chat, File, Person, Receipt, Role
 from bot.app import Bot, SystemClock
@@ -48,6 +48,7 @@ HOSTS = tuple(f"web-{number:02}" for number in range(1, 9))
 PATIENCE = timedelta(seconds=100)
 """A bot that is busy for longer than this hangs."""
 LOOK = 0.02
+CLOCK = SystemClock()
 
 
 class Fate:
@@ -82,8 +83,8 @@ class MortalStore(Store):
 class MortalChat(WebChat):
     """A chat whose bot may die before each call and after it."""
 
-    def __init__(self, path: Path, fate: Fate) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, fate: Fate, clock: Clock = CLOCK) -> None:
+        super().__init__(path, now=clock.now)
         self._fate = fate
 
     @property
@@ -114,6 +115,12 @@ class MortalChat(WebChat):
         chat = await super().open_chat(title, members, key=key)
         self._fate.instant()
         return chat
+
+    async def ring(self, person: Person, text: str, *, key: str) -> Receipt:
+        self._fate.instant()
+        receipt = await super().ring(person, text, key=key)
+        self._fate.instant()
+        return receipt
 
 
 class World:

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from adapters.card import Card
 from adapters.webchat.link import WebChat
 from bot.sender import Sender
-from runbooks.alerting import ladder
+from runbooks.alerting.oncall import ladder
 from runbooks.kit import Kit
 from storage.store import Store, Unit
 from storage.vault import Seal

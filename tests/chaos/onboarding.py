@@ -180,16 +180,6 @@ class MortalMonitors:
         return cast("Monitor", Mortal(self._monitors.at(url, account), self._fate))
 
 
-class MortalRinging(MortalChat):
-    """A chat that also rings, with death on both sides of it."""
-
-    async def ring(self, person: Person, text: str, *, key: str) -> Any:
-        self._fate.instant()
-        receipt = await super().ring(person, text, key=key)
-        self._fate.instant()
-        return receipt
-
-
 class People:
     """Everybody who takes part, through the web chat; they start again where the cards are."""
 
@@ -299,7 +289,7 @@ async def main(folder: Path, url: str, kill_at: str) -> None:
         store = SeeingStore(url, Seal(Secret(stage.key)), fate)
         await stack.enter_async_context(store)
         await store.create()
-        web = await stack.enter_async_context(MortalRinging(folder / "web.sqlite", fate))
+        web = await stack.enter_async_context(MortalChat(folder / "web.sqlite", fate))
         ops = await web.found("运营群", [LI, ZHAO], chat_id="ops")
         async with store.unit() as unit:
             for member in STAFF:

@@ -39,7 +39,7 @@ from tests.chaos.onboarding import TITLE, Stage
 from tests.chaos.test_kill import NEVER, ROOT, SEED, fresh
 
 CHILD = Path(__file__).with_name("onboarding.py")
-EVERY = int(os.environ.get("VIGILBOT_EVERY") or 25)
+EVERY = int(os.environ.get("VIGILBOT_EVERY") or 40)
 """The long form kills at each so-manieth instant: a whole story has about 500."""
 PHASES = (("contract", 60), ("deploy", 100), ("rules", 150))
 """Where the short form begins to count, and how many instants there are from there on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Self
 
 from adapters.card import plain
@@ -17,8 +18,8 @@ from tests.sim.feishu import Fault, FeishuSim, carried
 class _Here(Feishu):
     """The link, with Feishu's servers up for as long as it is open."""
 
-    def __init__(self, sim: FeishuSim) -> None:
-        super().__init__(sim.app_id, Secret(sim.secret), clock=sim.clock)
+    def __init__(self, sim: FeishuSim, state: Path) -> None:
+        super().__init__(sim.app_id, Secret(sim.secret), state=state, clock=sim.clock)
         self._sim = sim
 
     async def __aenter__(self) -> Self:
@@ -32,14 +33,15 @@ class _Here(Feishu):
 
 
 class FeishuWorld:
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self._sim = FeishuSim(HandClock())
+        self._state = folder / "feishu.sqlite"
 
     def person(self, name: str) -> Person:
         return Person("feishu", self._sim.person(name), name)
 
     def platform(self) -> ChatPlatform:
-        return _Here(self._sim)
+        return _Here(self._sim, self._state)
 
     def seen(self, chat: Chat) -> list[str]:
         shown = self._sim.seen(chat.id)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, Self, cast
+
+from fastapi import FastAPI
 
 from adapters.port import ChatPlatform, UsageError
-from adapters.slack import wire
+from adapters.slack import draw
 from adapters.slack.link import Slack
 from adapters.words import Chat, File, Person, Receipt, Secret
+from bot.web import callbacks
+from bot.web.site import listening, serving
 from tests.sim.slack import APP_TOKEN, BOT_TOKEN, SimClock, SlackSim
+from tests.sim.slack_calls import SIGNING_SECRET
 
 _DEEDS = ("chat.postMessage", "files.completeUploadExternal", "conversations.create")
 
@@ -24,12 +31,44 @@ class _Here(Slack):
 
     async def __aenter__(self) -> Self:
         await self._sim.__aenter__()
-        self._base = self._sim.base_url
+        self._calls._base = self._sim.base_url
         return await super().__aenter__()
 
     async def __aexit__(self, *exc: object) -> None:
         await super().__aexit__(*exc)
         await self._sim.__aexit__(None)
+
+
+class _Called(_Here):
+    """The link without a socket, and the web server whose address Slack calls instead."""
+
+    def __init__(self, sim: SlackSim) -> None:
+        super().__init__(sim)
+        self._app, self._signing_secret = None, Secret(SIGNING_SECRET)
+        self._served = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        self._sim.address = await self._served.enter_async_context(called(self))
+        await self._sim.redeliver()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        # What is still asked is answered with "not kept" before the server goes.
+        await Slack.__aexit__(self, *exc)
+        await self._served.aclose()
+        await self._sim.__aexit__(None)
+
+
+@asynccontextmanager
+async def called(slack: Slack) -> AsyncIterator[str]:
+    """Serve the bot's callbacks until left; the address is what is told to Slack."""
+    site = FastAPI()
+    site.include_router(callbacks.router(cast("Any", SimpleNamespace(chats={"slack": slack}))))
+    taken = listening("127.0.0.1", 0)
+    with taken:
+        async with serving(site, taken):
+            yield f"http://127.0.0.1:{taken.getsockname()[1]}/callbacks/slack"
 
 
 class SlackWorld:
@@ -84,10 +123,17 @@ class SlackWorld:
         await self._sim.submit(person.id, view, values, [file])
 
 
+class SlackCalledWorld(SlackWorld):
+    """The same workspace, where the app has an address instead of a socket."""
+
+    def platform(self) -> ChatPlatform:
+        return _Called(self._sim)
+
+
 def _forms(sim: SlackSim, channel: str, ts: str) -> list[str]:
     (shown,) = [one for one in sim.channels[channel].messages if one["ts"] == ts]
     return [
-        wire.unpack(element["value"]).action
+        draw.unpack(element["value"]).action
         for block in shown["blocks"]
         if block["type"] == "actions"
         for element in block["elements"]

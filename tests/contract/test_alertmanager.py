@@ -16,9 +16,10 @@ from aiohttp import web
 
 from adapters.port import UsageError
 from adapters.words import Alert, Person, Severity
-from runbooks.alerting.inhibition import Inhibition
-from runbooks.alerting.intervals import Interval, holds, interval
-from runbooks.alerting.matchers import (
+from runbooks.alerting.muting.hidden import Rules, Standing, hiding, why_hidden
+from runbooks.alerting.muting.inhibition import Inhibition
+from runbooks.alerting.muting.intervals import Interval, holds, interval
+from runbooks.alerting.muting.matchers import (
     Matcher,
     Operator,
     labels_of,
@@ -28,8 +29,7 @@ from runbooks.alerting.matchers import (
     parse_one,
     spoken,
 )
-from runbooks.alerting.muting import Rules, Standing, hiding, why_hidden
-from runbooks.alerting.routes import Route, Routing, group_key, muted, ways
+from runbooks.alerting.muting.routes import Route, Routing, group_key, muted, ways
 from storage.records import Silence
 from tests.sim.alertmanager import Alertmanager, accepts, alertmanager, routed
 

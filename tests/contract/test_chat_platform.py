@@ -46,8 +46,9 @@ from adapters.port import (
 )
 from adapters.webchat.link import WebChat
 from adapters.words import Chat, Click, Event, File, Message, Person, Receipt, Submission
+from tests.charts import COLUMNS, COURSE
 from tests.contract.feishu_world import FeishuWorld
-from tests.contract.slack_world import SlackWorld
+from tests.contract.slack_world import SlackCalledWorld, SlackWorld
 from tests.contract.wecom_world import WeComWorld
 from tests.sim.dingtalk import DingTalkWorld
 
@@ -140,13 +141,14 @@ Factory = Callable[[Path], World]
 FACTORIES: list[Factory] = [
     lambda path: WebWorld(path / "web.sqlite"),
     lambda _: SlackWorld(),
+    lambda _: SlackCalledWorld(),
     DingTalkWorld,
-    lambda _: FeishuWorld(),
+    FeishuWorld,
     WeComWorld,
 ]
 
 
-@pytest.fixture(params=FACTORIES, ids=["web", "slack", "dingtalk", "feishu", "wecom"])
+@pytest.fixture(params=FACTORIES, ids=["web", "slack", "slack-http", "dingtalk", "feishu", "wecom"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
     factory: Factory = request.param
     return factory(tmp_path)
@@ -199,6 +201,8 @@ BLOCKS: tuple[Block, ...] = (
     Mention((Person("elsewhere", "x", "李工"),)),
     Progress(1, 3, "台"),
     Checklist((Item(Mark.DONE, "签约", level=0), Item(Mark.FAILED, "部署", "端口占用"))),
+    COURSE,
+    COLUMNS,
     Buttons((Button("收到", "ack:1|v=2", Style.PRIMARY, confirm="确定？"), Button("看", url="/x"))),
     FORM,
 )

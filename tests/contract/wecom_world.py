@@ -117,7 +117,7 @@ class WeComWorld:
         await self._pressed(person, receipt.chat, task, f"{wire.ASK}{action}")
         card = self._sim.card(person.id, receipt.chat.id, task)
         token = card["jump_list"][0]["url"].rpartition("/")[2]
-        assert self._link.asked(token)
+        assert await self._link.asked(token)
         sending = asyncio.ensure_future(self._link.filled(token, values, (file,)))
         await asyncio.wait({sending, asyncio.ensure_future(self._link._arrived.wait())}, timeout=2)
         if sending.done():

@@ -16,7 +16,7 @@ from adapters.dingtalk import wire as ding
 from adapters.dingtalk.link import DingTalk
 from adapters.documents import OfficeDocuments
 from adapters.feishu.link import Feishu
-from adapters.port import ChatPlatform, Login
+from adapters.port import ChatPlatform, Clock, Login
 from adapters.ssh import SshServers
 from adapters.vigilops import VigilOpsMonitors
 from adapters.words import Chat, File, Person, Role, Secret
@@ -37,6 +37,7 @@ from tests.sim.dingtalk import DingTalkSim
 from tests.sim.feishu import FeishuSim, read
 
 MANAGED = "managed-01"
+MACHINE = SystemClock()
 
 
 class Country(Protocol):
@@ -86,8 +87,8 @@ class Country(Protocol):
 
 
 class FeishuCountry:
-    def __init__(self) -> None:
-        self.sim = FeishuSim(SystemClock())
+    def __init__(self, clock: Clock = MACHINE) -> None:
+        self.sim = FeishuSim(clock)
 
     async def start(self) -> None:
         await self.sim.start()
@@ -99,7 +100,8 @@ class FeishuCountry:
         return Feishu(
             self.sim.app_id,
             Secret(self.sim.secret),
-            clock=SystemClock(),
+            state=folder / "feishu.sqlite",
+            clock=self.sim.clock,
             base_url=self.sim.base_url,
         )
 
@@ -150,8 +152,8 @@ class FeishuCountry:
 
 
 class DingTalkCountry:
-    def __init__(self) -> None:
-        clock = SystemClock()
+    def __init__(self, clock: Clock = MACHINE) -> None:
+        self.clock = clock
         self.sim = DingTalkSim(now=clock.now)
 
     async def start(self) -> None:
@@ -166,7 +168,7 @@ class DingTalkCountry:
             Secret(self.sim.secret),
             robot_code=self.sim.robot,
             state=folder / "dingtalk.sqlite",
-            clock=SystemClock(),
+            clock=self.clock,
             card_template=self.sim.template,
             group_template=self.sim.group_template,
             monthly_calls=10_000_000,  # an edition whose calls need not be saved
@@ -316,7 +318,7 @@ async def abroad(country: Country, directory: Path, specs: Sequence[Spec]) -> As
         await store.create()
         platform = await stack.enter_async_context(country.platform(directory))
         kit = Kit(
-            SystemClock(),
+            MACHINE,
             store,
             {platform.name: platform},
             SshServers(connect_timeout=5),

@@ -6,18 +6,19 @@ import html
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from adapters.port import ChatPlatform
-from adapters.slack import wire
+from adapters.port import ChatPlatform, Clock
+from adapters.slack import draw, marks
 from adapters.slack.link import Slack
 from adapters.words import Chat, File, Person, Secret
-from bot.app import SystemClock
+from tests.e2e.abroad import MACHINE
 from tests.sim.slack import APP_TOKEN, BOT_TOKEN, SlackSim
 
 
 class SlackCountry:
     """A workspace and the people in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = MACHINE) -> None:
+        self.clock = clock
         self.sim = SlackSim()
 
     async def start(self) -> None:
@@ -30,7 +31,7 @@ class SlackCountry:
         return Slack(
             Secret(BOT_TOKEN),
             Secret(APP_TOKEN),
-            clock=SystemClock(),
+            clock=self.clock,
             base_url=self.sim.base_url,
         )
 
@@ -80,7 +81,7 @@ class SlackCountry:
             for block in shown["blocks"]
             if block["type"] == "actions" and block["elements"][0]["action_id"].startswith("form:")
         ]
-        place = forms.index(f"{wire.FORM}:{wire.stamp(action)}")
+        place = forms.index(f"{draw.FORM}:{marks.stamp(action)}")
         view = await self.sim.open_form(person.id, chat.id, card, place)
         envelope = await self.sim.submit(person.id, view, values, [file] if file else [])
         assert not await envelope.acked

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from fastapi import FastAPI
 
 from adapters.card import plain
@@ -27,14 +28,18 @@ from bot.app import SystemClock, drawing
 from bot.demo.vigilops import Traps, World, serve
 from bot.sender import Sender
 from bot.web.hooks import Hook, router
-from runbooks.alerting import ladder, watch
-from runbooks.alerting.advise import advise
+from runbooks.alerting import watch
+from runbooks.alerting.oncall import ladder
 from runbooks.alerting.policy import Policy
 from runbooks.alerting.respond import Responder, deed
+from runbooks.alerting.triage import consent
+from runbooks.alerting.triage.advise import advise
 from runbooks.case import Contact, Onboarding
 from runbooks.kit import House, Kit
-from storage.records import Customer, HeldAlert, Incident, IncidentState, RunStatus, Tier
-from storage.store import Store
+from storage.advice import CONSENT
+from storage.records import Choice, Customer, HeldAlert, Incident, IncidentState, RunStatus, Tier
+from storage.roster import Rung
+from storage.store import Store, Unit
 from storage.vault import Seal
 from tests.e2e.test_alerts_setup import GROUP, LI, PASSWORD, Minutes, Scene, serving
 
@@ -94,6 +99,10 @@ class Ward(Scene):
         async with self.store.view() as unit:
             return await unit.held.get(self.case.customer, rule, "web-01")
 
+    async def due(self, unit: Unit) -> Sequence[Rung]:
+        """Return what is to be rung within the hour."""
+        return await unit.escalations.due(self.kit.clock.now() + timedelta(hours=1))
+
     def deafen(self, *, deaf: bool = True) -> None:
         """Have no webhook of the monitor's arrive."""
         for channel in self.world.rows("channels"):
@@ -130,6 +139,8 @@ async def ward(store: Store, tmp_path: Path) -> AsyncIterator[Ward]:
                 Customer(0, "海蓝科技", "hailan", clock.now(), GROUP)
             )
             await unit.vault.put(f"monitor:{customer.id}:password", PASSWORD)
+            yes = consent.value(consent.address(house))
+            await unit.choices.put(Choice(customer.id, CONSENT, yes, clock.now(), LI))
         contacts = (Contact("王经理", phone="13800000000"),)
         case = Onboarding(
             customer.id, "海蓝科技", contacts, ("web-01",), url=url, console="https://m.example"
@@ -224,6 +235,26 @@ async def test_a_lost_webhook_is_found_by_looking(ward: Ward) -> None:
     assert (await ward.heads())[1:] == [f"✅ 告警：{DISK}", f"✅ 已恢复：{DISK}"]
 
 
+async def test_what_ended_while_nobody_heard_it_is_one_fold(ward: Ward) -> None:
+    """However much the list shows to be over: the customer's storm is looked at once."""
+    await ward.minutes(6, cpu_percent=95.0, disk_percent=97.0)
+    assert len(await ward.heads()) == 3
+    ward.deafen()
+    await ward.minutes(2)
+    folds: list[str] = []
+
+    def noted(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if "FROM storms" in statement:
+            folds.append(statement)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", noted)
+    await watch.poll(ward.kit)
+    sa.event.remove(sa.Engine, "before_cursor_execute", noted)
+    over = [head for head in await ward.heads() if head.startswith("✅ 告警")]
+    assert sorted(over) == [f"✅ 告警：{CPU}", f"✅ 告警：{DISK}"]
+    assert len(folds) == 1
+
+
 async def test_five_minutes_are_kept_without_any_webhook(ward: Ward) -> None:
     ward.deafen()
     for _ in range(5):
@@ -255,6 +286,29 @@ async def test_a_monitor_that_is_down_hides_nothing(ward: Ward) -> None:
     assert "未能核实：监控当时连不上" in card
     await watch.poll(ward.kit)
     assert len(await ward.said()) == 1
+
+
+async def test_a_dead_monitor_is_an_alert_and_its_return_ends_it(ward: Ward) -> None:
+    """Its silence would look like peace. What it told before stays as it is; it is told once."""
+    await ward.minutes(6, cpu_percent=95.0)
+    ward.world.traps.down_until = ward.kit.clock.now() + timedelta(hours=1)
+    for _ in range(5):
+        await watch.poll(ward.kit)
+        await ward.kit.clock.sleep(60)
+    assert await ward.heads() == [f"🟠 告警：{CPU}"], "five minutes are not over"
+    for _ in range(3):
+        await watch.poll(ward.kit)
+    assert NEW in await ward.heads()
+    assert sum("监控失联" in text for text in await ward.said()) == 2, "a card and a mention"
+    async with ward.store.view() as unit:
+        assert await ward.due(unit), "somebody is called for it"
+    ward.world.traps.down_until = None
+    await watch.poll(ward.kit)
+    async with ward.store.view() as unit:
+        titles = [each.title for each in await unit.incidents.open_of(ward.case.customer)]
+        assert await unit.unread.all() == {}
+        assert not await ward.due(unit)
+    assert titles == [CPU]
 
 
 async def test_the_model_speaks_afterwards_and_for_the_dearer_tier_alone(ward: Ward) -> None:

@@ -460,7 +460,7 @@ async def test_a_lost_webhook_is_told_from_an_alert_that_never_fired(scene: Scen
     await scene.kit.clock.sleep(REMEMBERED.total_seconds())
     stuck = await scene.press(run, LI)
     assert (stuck.status, stuck.line) == (RunStatus.STUCK, "test-send")
-    assert "VigilOps 已在 11:00:07 触发告警 #1" in stuck.note
+    assert "VigilOps 已在 11:00:04 触发告警 #1" in stuck.note
     assert "但 Webhook 在 180 秒内没有到达机器人" in stuck.note
     tests = [r for r in scene.world.rows("rules") if r["name"].startswith("Vigilbot 测试")]
     assert [rule["is_enabled"] for rule in tests] == [False]

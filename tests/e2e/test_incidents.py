@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from storage.vault import Seal
 
 LI = Person("web", "li", "李工")
 WANG = Person("web", "wang", "王经理")
+ZHAO = Person("web", "zhao", "赵主管")
 TOKEN = "t" * 43
 FOUND = TypeVar("FOUND")
 pytestmark = pytest.mark.filterwarnings(
@@ -46,7 +48,9 @@ class Group:
     chat: Chat
     http: httpx.AsyncClient
 
-    async def post(self, *alerts: tuple[str, str, str], status: str = "firing") -> None:
+    async def post(
+        self, *alerts: tuple[str, str, str], status: str = "firing", token: str = TOKEN
+    ) -> None:
         body = {
             "version": "4",
             "status": status,
@@ -62,7 +66,7 @@ class Group:
                 for rule, host, severity in alerts
             ],
         }
-        answer = await self.http.post(f"/hooks/alertmanager/{TOKEN}", content=json.dumps(body))
+        answer = await self.http.post(f"/hooks/alertmanager/{token}", content=json.dumps(body))
         assert answer.status_code == 200
 
     async def until(self, look: Callable[[], FOUND | None]) -> FOUND:
@@ -90,6 +94,22 @@ class Group:
 
         return await self.until(look)
 
+    async def claim(self, to: Person, number: int) -> str:
+        """Open the so-manieth link that somebody was told, with its code; return the token in the
+        address that its page shows."""
+        chat = await self.web.direct(to)
+
+        def look() -> tuple[str, str] | None:
+            said = "".join(str(post) for post in self.web.history(chat))
+            links = re.findall(r"/links/[\w-]+", said)
+            codes = re.findall(r"验证码：(\d{6})", said)
+            return (links[number], codes[number]) if len(codes) > number else None
+
+        path, code = await self.until(look)
+        page = await self.http.post(path, data={"code": code})
+        (token,) = re.findall(r"/hooks/alertmanager/([\w-]{43})", page.text)
+        return str(token)
+
     async def press(self, post: Post, label: str, by: Person = LI) -> None:
         assert post.card
         (action,) = [
@@ -112,13 +132,14 @@ async def at_work(folder: Path, key: Secret) -> AsyncIterator[Group]:
         WebChat(folder / "web.sqlite") as web,
     ):
         await store.create()
-        chat = await web.found("海蓝科技 监控交付", [LI, WANG], chat_id="g1")
+        chat = await web.found("海蓝科技 监控交付", [LI, WANG, ZHAO], chat_id="g1")
         clock = SystemClock()
         async with store.unit() as unit:
             if not await unit.customers.named("海蓝科技"):
                 made = Customer(0, "海蓝科技", "hailan", clock.now(), chat)
                 customer = await unit.customers.add(made)
                 await unit.people.put(Member(LI, Role.ENGINEER))
+                await unit.people.put(Member(ZHAO, Role.LEAD))
                 await unit.people.put(Member(WANG, Role.CUSTOMER, customer.id))
                 await unit.hooks.add(customer.id, "alertmanager", Secret(TOKEN), clock.now())
         kit = Kit(clock, store, {"web": web}, SshServers(), cast("Any", None), OfficeDocuments())
@@ -194,3 +215,34 @@ async def test_what_was_accepted_before_a_restart_is_told_after_it(tmp_path: Pat
         await intake.accept(customer.id, "alertmanager", body, SystemClock().now())
     async with at_work(tmp_path, key) as group:
         await group.shows("新的严重告警", "磁盘满")
+
+
+async def test_a_typed_hook_becomes_a_link_an_address_and_an_incident(tmp_path: Path) -> None:
+    """Nothing of it is in the group: the lead opens the link, and the monitor posts where it says.
+    Then it is exchanged, the old one goes on, and is shut by a word."""
+    async with at_work(tmp_path, Seal.new_key()) as group:
+        await group.web.say(ZHAO, group.chat, "/hook add alertmanager")
+        await group.shows("开通 Alertmanager", "一次性链接将私信给您")
+        first = await group.claim(ZHAO, 0)
+        await group.post(("磁盘满", "db-01", "critical"), token=first)
+        await group.shows("告警：磁盘满", "❗ 未确认")
+        await group.web.say(ZHAO, group.chat, "/hook rotate alertmanager")
+        await group.shows("更换 Alertmanager 的地址", "/hook revoke alertmanager")
+        second = await group.claim(ZHAO, 1)
+        await group.post(("内存满", "db-02", "critical"), token=first)
+        await group.shows("告警：内存满", "❗ 未确认")
+        await group.post(("磁盘满", "db-01", "critical"), token=second, status="resolved")
+        await group.shows("✅ 已恢复：磁盘满")
+        await group.web.say(ZHAO, group.chat, "/hook list")
+        await group.shows("告警接入", "旧地址，")
+        await group.web.say(ZHAO, group.chat, "/hook revoke alertmanager")
+        await group.shows("已关闭 Alertmanager 的 2 个地址")
+        gone = await group.http.post(f"/hooks/alertmanager/{first}", content=b"{}")
+        assert gone.status_code == 404
+        await group.web.say(ZHAO, group.chat, "/hook revoke alertmanager")
+        await group.shows("请再看一下", "没有旧地址")
+        await group.post(("内存满", "db-02", "critical"), token=second, status="resolved")
+        await group.shows("✅ 已恢复：内存满")
+        said = "".join(str(post) for post in group.web.history(group.chat))
+        assert "/links/" not in said
+        assert first not in said

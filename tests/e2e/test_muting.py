@@ -18,7 +18,8 @@ from adapters.words import Alert, Chat, Message, Person, Role, Severity
 from bot.inbox import Inbox
 from bot.sender import Sender
 from commands.contents import BOOK
-from runbooks.alerting import maintenance, pipeline, show, silences, windows
+from runbooks.alerting import pipeline, show, windows
+from runbooks.alerting.muting import maintenance, silences
 from runbooks.alerting.pipeline import Post
 from runbooks.kit import House, Kit
 from storage.records import Customer, Member, Muted, Run

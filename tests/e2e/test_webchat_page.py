@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 import uvicorn
 from fastapi import FastAPI, Request
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, FloatRect, Locator, Page, async_playwright, expect
 
 from adapters.card import (
     Block,
@@ -35,10 +35,12 @@ from adapters.card import (
     Tone,
     say,
 )
+from adapters.chart import Chart, Kind, Series, words
 from adapters.webchat.link import WebChat
 from adapters.webchat.pages import mount
 from adapters.words import Chat, Click, Event, File, Message, Person, Submission
 from tests import needs
+from tests.charts import COLUMNS, COURSE
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -250,6 +252,7 @@ async def test_html_and_markdown_in_a_card_do_nothing(site: Site) -> None:
         Table((EVIL,), ((EVIL,),)),
         Progress(1, 2, EVIL),
         Checklist((Item(Mark.DONE, EVIL, EVIL),)),
+        Chart(EVIL, Kind.BAR, (EVIL,), (Series(EVIL, (1.0,)), Series("b", (2.0,))), EVIL),
         Buttons((Button(EVIL, "a", confirm=EVIL), Button("坏", url="javascript:hacked=1"))),
         Form("f", (choice, Input("x", EVIL, Entry.FILE, hint=EVIL, required=True)), EVIL),
     )
@@ -269,6 +272,37 @@ async def test_html_and_markdown_in_a_card_do_nothing(site: Site) -> None:
         await expect(card.get_by_text("坏")).to_be_visible()
         await expect(page.locator("img[src=x], a[href^=javascript]")).to_have_count(0)
         assert await page.evaluate("window.hacked") is None
+
+
+async def test_a_chart_is_drawn_as_it_counts_on_a_desk_and_on_a_phone(site: Site) -> None:
+    """Twice the figure is twice the column, the lines are in their place, and nothing sticks out."""
+    chat = await site.web.open_chat("报告", [LI], key="chart")
+    half = Chart("确认", Kind.BAR, ("一", "二", "三"), (Series("", (12.0, 6.0, None)),), "分钟")
+    await site.web.send(chat, Card("报告", Tone.NEUTRAL, (COURSE, COLUMNS, half)), key="chart")
+    async with site.page(LI, chat) as page:
+        for width in (1280, 390):
+            await page.set_viewport_size({"width": width, "height": 900})
+            charts = page.locator(".vb-chart")
+            await expect(charts).to_have_count(3)
+            await expect(charts.first).to_have_attribute("aria-label", words(COURSE))
+            first = charts.nth(2)
+            high, low = [await box(first.locator(".vb-fill").nth(n)) for n in (0, 1)]
+            assert high["height"] == pytest.approx(2 * low["height"], abs=1)
+            assert high["y"] + high["height"] == pytest.approx(low["y"] + low["height"], abs=1)
+            await expect(first.locator(".vb-fill")).to_have_count(2)
+            plot = await box(charts.first.locator(".vb-area"))
+            line = await box(charts.first.locator("polyline").first)
+            assert 0 <= line["x"] - plot["x"] < line["width"] < plot["width"]
+            # 3,204 on a scale up to 4,000.
+            assert line["height"] / plot["height"] == pytest.approx(0.8, abs=0.05)
+            wide = "(e) => e.scrollWidth - e.clientWidth"
+            assert await page.locator(".vb-card-body").evaluate(wide) <= 0
+
+
+async def box(element: Locator) -> FloatRect:
+    found = await element.bounding_box()
+    assert found
+    return found
 
 
 async def test_an_edit_is_seen_in_place(site: Site) -> None:

@@ -15,19 +15,22 @@ import socket
 from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
 from aiohttp import WSMsgType, web
 
-from adapters.dingtalk import wire
+from adapters.dingtalk import draw, wire
 from adapters.dingtalk.link import DingTalk
 from adapters.port import ChatPlatform, UsageError
 from adapters.words import Chat, File, Person, Receipt, Secret
+from tests.sim.outgoing import Outgoing
 
 TOKEN_LIFE = timedelta(seconds=7200)
 TICKET_LIFE = timedelta(seconds=90)
@@ -84,6 +87,8 @@ class Drawn:
     params: dict[str, str]
     chat: Chat
     private: dict[str, dict[str, str]] = field(default_factory=dict)
+    at: frozenset[str] = frozenset()
+    """Whose phones rang when it came."""
     unanswered: int = 0
     versions: int = 1
 
@@ -138,12 +143,14 @@ class DingTalkSim:
         self.acks: list[dict[str, Any]] = []
         self.lost: list[dict[str, Any]] = []
         self.connections = 0
+        self.outgoing = Outgoing()
         self.half_open = False
         self.hides_names = False
         self.denied: set[str] = set()
         self._tokens: dict[str, datetime] = {}
         self._tickets: dict[str, datetime] = {}
         self._sockets: list[web.WebSocketResponse] = []
+        self._frozen: set[web.WebSocketResponse] = set()
         self._futures: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._number = count(1)
         self._recent: dict[str, deque[datetime]] = {}
@@ -162,6 +169,7 @@ class DingTalkSim:
         app = web.Application(client_max_size=40 << 20)
         app.router.add_route("*", "/{path:.*}", self._any)
         self._released, self._moved = asyncio.Event(), asyncio.Event()
+        self.outgoing = Outgoing()
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
@@ -174,6 +182,10 @@ class DingTalkSim:
         self._runner = None
         self._sockets.clear()
         assert not self.failures, self.failures
+
+    def release(self) -> None:
+        """Answer what was left to hang."""
+        self._released.set()
 
     async def until(self, true: Callable[[], bool], within: float = 5) -> None:
         """Wait until something is so; it is looked at whenever somebody calls, comes or goes."""
@@ -311,13 +323,13 @@ class DingTalkSim:
 
     def _params(self, body: Any) -> dict[str, str]:
         params = only(body["cardData"], {"cardParamMap"})["cardParamMap"]
-        known = set(wire.VARIABLES)
+        known = set(draw.VARIABLES)
         for name, value in params.items():
             if name not in known or len(name.encode()) > 100:
                 raise bad(f"unknown variable {name}")
             if not isinstance(value, str) or len(value.encode()) > 1024:
                 raise bad(f"{name} is no string of at most 1 KB")
-        for name in (*wire.ROWS, *(n for s in (1, 2) for n in wire.form_names(s))):
+        for name in (*draw.ROWS, *(n for s in (1, 2) for n in draw.form_names(s))):
             if params.get(name):
                 _schema(name, json.loads(params[name]))
         return dict(params)
@@ -341,6 +353,7 @@ class DingTalkSim:
         if body["cardTemplateId"] != self.template or body["callbackType"] != "STREAM":
             raise bad("template or callback type")
         params = self._params(body)
+        at: frozenset[str] = frozenset()
         space = body["openSpaceId"].removeprefix("dtv1.card//")
         kind, _, identity = space.partition(".")
         if kind == "IM_GROUP":
@@ -351,6 +364,7 @@ class DingTalkSim:
                 self._person(user)
                 if not isinstance(name, str):
                     raise bad("atUserIds maps a userId to a name")
+            at = frozenset(model.get("atUserIds", {}))
         else:
             self._person(identity)
             chat = Chat(wire.PLATFORM, f"{wire.DIRECT}{identity}")
@@ -359,7 +373,7 @@ class DingTalkSim:
         self._robot(robot)
         track = body["outTrackId"]
         if track not in self.cards:  # the idempotency key: the same id with new data is ignored
-            self.cards[track] = Drawn(params, chat)
+            self.cards[track] = Drawn(params, chat, at=at)
             posts.append(Post(track=track))
         deliver = [{"spaceType": kind, "spaceId": identity, "success": True}]
         return {"success": True, "result": {"outTrackId": track, "deliverResults": deliver}}
@@ -506,15 +520,21 @@ class DingTalkSim:
         until = self._tickets.pop(request.query.get("ticket", ""), None)
         if until is None or self.now() >= until:
             return web.Response(status=401)
-        # A half-open link answers nothing, not even a ping.
-        ws = web.WebSocketResponse(autoping=not self.half_open, autoclose=False, timeout=0.1)
+        ws = web.WebSocketResponse(autoping=False, autoclose=False, timeout=0.1)
         await ws.prepare(request)
         self.connections += 1
         self._sockets.append(ws)
+        if self.half_open:
+            self.freeze()
         self._moved.set()
         try:
             async for message in ws:
-                if message.type is WSMsgType.TEXT:
+                if ws in self._frozen:
+                    continue
+                if message.type is WSMsgType.PING:
+                    with suppress(ConnectionError):
+                        await ws.pong(message.data)
+                elif message.type is WSMsgType.TEXT:
                     self._acked(json.loads(message.data))
         finally:
             if ws in self._sockets:
@@ -536,6 +556,11 @@ class DingTalkSim:
     async def close_sockets(self) -> None:
         for ws in tuple(self._sockets):
             await ws.close()
+
+    def freeze(self) -> None:
+        """Leave the sockets half-open: nothing arrives by them any more, on either side, not even a ping.
+        What DingTalk says then it does not say again."""
+        self._frozen.update(self._sockets)
 
     def abort_sockets(self) -> None:
         for ws in tuple(self._sockets):
@@ -571,8 +596,14 @@ class DingTalkSim:
             return None
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._futures[message_id] = future
-        await self._sockets[-1].send_str(json.dumps(frame))
+        await self.outgoing.push(partial(self._put, self._sockets[-1], frame))
         return future
+
+    async def _put(self, ws: web.WebSocketResponse, frame: dict[str, Any]) -> None:
+        if ws in self._frozen:
+            self.lost.append(frame)
+            return
+        await ws.send_str(json.dumps(frame))
 
     # -- what people do -------------------------------------------------------------------------
 
@@ -666,9 +697,9 @@ class DingTalkSim:
         answer = only(json.loads(ack["data"]), {"response"})["response"]
         only(answer, {"cardUpdateOptions", "cardData", "userPrivateData"})
         private = answer["userPrivateData"]["cardParamMap"]
-        only(private, {wire.NOTICE})
+        only(private, {draw.NOTICE})
         card.private.setdefault(person.id, {}).update(private)
-        return str(private[wire.NOTICE])
+        return str(private[draw.NOTICE])
 
     async def press(self, person: Person, track: str, action: str) -> str:
         """Press the button of the card as it is now; asked whether they are sure, people are."""
@@ -703,7 +734,7 @@ class DingTalkSim:
         return card
 
     def _buttons(self, card: Drawn) -> dict[str, dict[str, str]]:
-        rows = [b for name in wire.ROWS for b in json.loads(card.params[name] or "[]")]
+        rows = [b for name in draw.ROWS for b in json.loads(card.params[name] or "[]")]
         pressed = [b["event"]["params"] for b in rows if b["event"]["type"] == "sendCardRequest"]
         return {one["params"]["action"]: one["params"] for one in pressed}
 
@@ -757,16 +788,16 @@ def _schema(name: str, value: Any) -> None:
 
 
 def _forms(params: Mapping[str, str], slot: int) -> list[list[dict[str, Any]]]:
-    return [json.loads(params[name])["fields"] for name in wire.form_names(slot) if params[name]]
+    return [json.loads(params[name])["fields"] for name in draw.form_names(slot) if params[name]]
 
 
 def _spread(values: Mapping[str, str], fields: list[dict[str, Any]]) -> dict[str, str]:
     """Return what is chosen in each field of an input whose options did not fit one."""
     chosen = dict(values)
-    pieces = [one for one in fields if wire.PIECE in one["name"]]
-    split = {one["name"].partition(wire.PIECE)[0] for one in pieces}
+    pieces = [one for one in fields if draw.PIECE in one["name"]]
+    split = {one["name"].partition(draw.PIECE)[0] for one in pieces}
     for one in fields:
-        name = one["name"].partition(wire.PIECE)[0]
+        name = one["name"].partition(draw.PIECE)[0]
         if name in split and name in values:
             offered = {option["value"] for option in one["options"]}
             picked = [value for value in values[name].split(",") if value in offered]
@@ -809,8 +840,8 @@ def read(markdown: str) -> str:
 def shown(params: Mapping[str, str]) -> str:
     """Return the template filled with these variables, as plain text."""
     lines = [f"【{params['title']}】"]
-    lines += [read(params[name]) for name in wire.BODIES if params[name]]
-    buttons = [b for name in wire.ROWS for b in json.loads(params[name] or "[]")]
+    lines += [read(params[name]) for name in draw.BODIES if params[name]]
+    buttons = [b for name in draw.ROWS for b in json.loads(params[name] or "[]")]
     if buttons:
         lines.append(" ".join(_shown_button(button) for button in buttons))
     for slot in (1, 2):

@@ -14,10 +14,10 @@ import socket
 from base64 import b64decode, b64encode
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from functools import partial
 from hashlib import sha256
 from typing import Any, Self
 from uuid import uuid4
@@ -38,8 +38,10 @@ from adapters.card import (
     Text,
     is_date,
 )
+from adapters.chart import Chart, Kind, Series
 from adapters.port import Clock, UsageError
 from adapters.words import File, Person
+from tests.sim.outgoing import Outgoing
 
 Json = dict[str, Any]
 
@@ -52,6 +54,15 @@ RETRIES = (
     timedelta(hours=1),
     timedelta(hours=6),
 )
+
+KEY_LIFE = timedelta(hours=1)
+"""For how long a uuid keeps a second request from doing the same (message/create)."""
+
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+INTERFACE = ((50, SECOND), (1000, MINUTE))
+"""How often an app may call one interface (frequency-control)."""
+UNREAD = 200
+"""Urgent messages that a person may have unread (message/urgent_app)."""
 
 _LOOK = {"element_id", "margin"}
 _NAMED = {"name", "required", "width", "disabled", "placeholder", "confirm", "behaviors", "type"}
@@ -95,9 +106,10 @@ KNOWN: Mapping[str, set[str]] = {
         "max_length",
         "show_icon",
     },
-    "date_picker": {*_LOOK, *_NAMED, "value", "initial_date"},
+    "date_picker": {*_LOOK, *_NAMED - {"type"}, "initial_date"},
     "select_static": {*_LOOK, *_NAMED, "options", "initial_option", "initial_index"},
     "multi_select_static": {*_LOOK, *_NAMED, "options", "selected_values"},
+    "chart": {*_LOOK, "aspect_ratio", "color_theme", "chart_spec", "preview", "height"},
 }
 """What a component may have (card JSON 2.0 pages); anything else is an error."""
 
@@ -161,6 +173,9 @@ class Group:
     title: str
     members: list[str]
     direct: bool = False
+    owner: str = BOT
+    managers: set[str] = field(default_factory=set)
+    has_bot: bool = True
 
 
 @dataclass
@@ -172,6 +187,8 @@ class Posted:
     content: str
     at: datetime
     urgent: set[str] = field(default_factory=set)
+    unread: set[str] = field(default_factory=set)
+    """To whom it is urgent and who has not looked."""
 
 
 @dataclass(eq=False)
@@ -193,7 +210,8 @@ class FeishuSim:
         self.groups: dict[str, Group] = {}
         self.posts: dict[str, Posted] = {}
         self.files: dict[str, File] = {}
-        self.keys: dict[str, str] = {}
+        self.keys: dict[str, tuple[str, datetime]] = {}
+        """What was done under a uuid, and when: Feishu forgets it after an hour."""
         self.scopes: set[str] = set()
         self.withheld: set[str] = set()
         """Asked for, and not yet approved by an administrator."""
@@ -207,8 +225,10 @@ class FeishuSim:
         self.unacked: dict[str, Json] = {}
         self._sent: dict[str, list[datetime]] = {}
         self.acks: list[tuple[str, int, Json]] = []
+        self.pressed: dict[str, str] = {}
         self.acked: set[str] = set()
         self.links: list[Link] = []
+        self.outgoing = Outgoing()
         self.news = asyncio.Condition()
         self.expire = 7200
         self.forbid_links = False
@@ -239,6 +259,7 @@ class FeishuSim:
 
     async def start(self) -> None:
         self._held, self.news = asyncio.Event(), asyncio.Condition()
+        self.outgoing = Outgoing()
         app = web.Application(middlewares=[self._rules], client_max_size=40_000_000)
         im = "/open-apis/im/v1"
         app.router.add_post("/open-apis/auth/v3/tenant_access_token/internal", self._token)
@@ -282,7 +303,7 @@ class FeishuSim:
         self._held.set()
 
     def freeze(self) -> None:
-        """Leave the links half-open: nothing that comes in is answered any more."""
+        """Leave the links half-open: nothing arrives by them any more, on either side."""
         for link in self.links:
             link.frozen = True
 
@@ -336,6 +357,7 @@ class FeishuSim:
         assert request.transport
         if request.path.startswith("/open-apis/") and "/auth/" not in request.path:
             self._authorized(request)
+            self._interface(request)
         if fault in REFUSALS:
             if fault is Fault.STALE:
                 self.tokens.clear()
@@ -356,6 +378,7 @@ class FeishuSim:
                 await self._held.wait()
             case Fault.SILENT:
                 answer = await handler(request)
+                await self._changed()
                 await self._held.wait()
                 return answer
         return await handler(request)
@@ -366,13 +389,32 @@ class FeishuSim:
         if until is None or until <= self.clock.now():
             raise Refused(99991663, "Invalid access token for authorization.")
 
-    def _spend(self, target: str, limit: int = 5) -> None:
-        now, spent = self.clock.now(), self._spent.setdefault(target, deque())
-        while spent and now - spent[0] >= timedelta(seconds=1):
-            spent.popleft()
-        if len(spent) >= limit:
+    def _interface(self, request: web.Request) -> None:
+        resource = request.match_info.route.resource
+        name = f"{request.method} {resource.canonical if resource else ''}"
+        for limit, window in INTERFACE:
+            if not self._spend(f"{name} {window}", limit, window):
+                wait = str(int(window.total_seconds()))
+                raise Refused(
+                    99991400,
+                    "request trigger frequency limit",
+                    status=429,
+                    x_ogw_ratelimit_reset=wait,
+                )
+
+    def _in_time(self, target: str) -> None:
+        if not self._spend(target, 5, SECOND):
             raise Refused(230020, "This operation triggers the frequency limit.")
-        spent.append(now)
+
+    def _spend(self, target: str, limit: int, window: timedelta) -> bool:
+        """Count a call; False when there were too many within the window."""
+        now, spent = self.clock.now(), self._spent.setdefault(target, deque())
+        while spent and now - spent[0] >= window:
+            spent.popleft()
+        if len(spent) < limit:
+            spent.append(now)
+            return True
+        return False
 
     async def _body(self, request: web.Request, allowed: set[str]) -> Json:
         body = await request.json()
@@ -410,10 +452,20 @@ class FeishuSim:
         uuid = request.query.get("uuid", "")
         if len(uuid) > 50 or set(request.query) - {"user_id_type", "set_bot_manager", "uuid"}:
             raise Refused(232001, "param invalid")
-        if uuid not in self.keys:
+        known = self._known(uuid)
+        if not known:
             group = self.found(body["name"], [body["owner_id"]] if "owner_id" in body else [])
-            self.keys[uuid] = group.id
-        return _ok(chat_id=self.keys[uuid], name=body["name"])
+            group.owner = body.get("owner_id", BOT)
+            if request.query.get("set_bot_manager") == "true":
+                group.managers.add(BOT)
+            known = group.id
+            self.keys[uuid] = (known, self.clock.now())
+        return _ok(chat_id=known, name=body["name"])
+
+    def _known(self, uuid: str) -> str:
+        """Return what was done under a uuid within the last hour, "" when nothing was."""
+        found, at = self.keys.get(uuid, ("", self.clock.now()))
+        return found if self.clock.now() - at < KEY_LIFE else ""
 
     def found(self, title: str, members: list[str], *, direct: bool = False) -> Group:
         group = Group(f"oc_{uuid4().hex}", title, members, direct)
@@ -425,6 +477,10 @@ class FeishuSim:
         if group is None:
             raise Refused(230001, "invalid receive_id")
         return group
+
+    def _in_group(self, group: Group) -> None:
+        if not group.has_bot:
+            raise Refused(230002, "The bot can not be outside the group.")
 
     async def _add_members(self, request: web.Request) -> web.Response:
         body = await self._body(request, {"id_list"})
@@ -457,12 +513,14 @@ class FeishuSim:
         if len(body.get("uuid", "")) > 50:
             raise Refused(230001, "uuid too long")
         group = self._receiver(kind, body["receive_id"])
-        self._spend(group.id)
-        known = self.posts.get(self.keys.get(body.get("uuid") or uuid4().hex, ""))
+        self._in_group(group)
+        self._in_time(group.id)
+        uuid = body.get("uuid") or uuid4().hex
+        known = self.posts.get(self._known(uuid))
         if known is None:
             self._check(body["msg_type"], body["content"])
             known = self._keep(group.id, BOT, body["msg_type"], body["content"])
-            self.keys[body.get("uuid", "")] = known.id
+            self.keys[uuid] = (known.id, self.clock.now())
         return _ok(**self._item(known))
 
     def _receiver(self, kind: str, one: str) -> Group:
@@ -514,6 +572,7 @@ class FeishuSim:
         assert query["container_id_type"] == "chat"
         assert query["sort_type"] == "ByCreateTimeDesc"
         since = int(query["start_time"])
+        self._in_group(self._group(query["container_id"]))
         items = [
             self._item(one)
             for one in reversed(self.posts.values())
@@ -524,7 +583,7 @@ class FeishuSim:
     async def _patch(self, request: web.Request) -> web.Response:
         body = await self._body(request, {"content"})
         one = self._own(request)
-        self._spend(one.id)
+        self._in_time(one.id)
         if one.sender != BOT or one.kind != "interactive":
             raise Refused(230017, "not the owner")
         if self.clock.now() - one.at > timedelta(days=14):
@@ -538,16 +597,32 @@ class FeishuSim:
         assert request.query["user_id_type"] == "open_id"
         one = self._own(request)
         outsiders = set(body["user_id_list"]) - set(self.groups[one.chat].members)
+        self._in_group(self.groups[one.chat])
         if one.sender != BOT or outsiders:
             raise Refused(230001, "not a member")
+        if any(self._unread(who) >= UNREAD for who in body["user_id_list"]):
+            raise Refused(230023, "too many unread urgent messages")  # its code is not verified
         how = request.path.rpartition("_")[2]
         if how != "app":
             if self.paid[how] <= 0:
                 raise Refused(230023, "the quota of the tenant is used up")
             self.paid[how] -= 1
         self.urgencies.append(how)
-        one.urgent |= set(body["user_id_list"])
+        self.insist(one, *body["user_id_list"])
         return _ok(invalid_user_id_list=[])
+
+    def insist(self, one: Posted, *people: str) -> None:
+        """Make a message urgent to people, who have it unread until they `look`."""
+        one.urgent |= set(people)
+        one.unread |= set(people)
+
+    def look(self, person: str) -> None:
+        """Read everything, as that person."""
+        for one in self.posts.values():
+            one.unread.discard(person)
+
+    def _unread(self, person: str) -> int:
+        return sum(person in one.unread for one in self.posts.values())
 
     async def _pin(self, request: web.Request) -> web.Response:
         body = await self._body(request, {"message_id"})
@@ -640,7 +715,19 @@ class FeishuSim:
         self.acked.add(event_id)
         if answer["code"] == 200:
             self.unacked.pop(event_id, None)
+            self._redraw(event_id, body)
         await self._changed()
+
+    def _redraw(self, event_id: str, answer: Json) -> None:
+        """Take the card that came with the answer of a press, as Feishu does: for everybody."""
+        if "card" not in answer:
+            return
+        assert set(answer) <= {"toast", "card"}
+        assert set(answer["card"]) == {"type", "data"}
+        assert answer["card"]["type"] == "raw"
+        content = json.dumps(answer["card"]["data"], ensure_ascii=False)
+        self._check("interactive", content)
+        self.posts[self.pressed[event_id]].content = content
 
     async def deliver(self, payload: Json, *, parts: int = 1) -> None:
         """Send a payload to one connection, which Feishu picks by chance; it waits for the ack."""
@@ -665,8 +752,11 @@ class FeishuSim:
             for key, value in headers.items():
                 header = frame.headers.add()
                 header.key, header.value = key, value
-            with suppress(ConnectionError):
-                await link.ws.send_bytes(frame.SerializeToString())
+            await self.outgoing.push(partial(self._put, link, frame.SerializeToString()))
+
+    async def _put(self, link: Link, frame: bytes) -> None:
+        if not link.frozen:
+            await link.ws.send_bytes(frame)
 
     async def redeliver(self) -> None:
         """Send again what is due: 15 s, 5 min, 1 h and 6 h after the one before, then no more."""
@@ -719,18 +809,22 @@ class FeishuSim:
                 text = text.replace(f"@{name}", key)
                 mentions.append({"key": key, "id": {"open_id": open_id}, "name": name})
         content = json.dumps({"text": text}, ensure_ascii=False)
-        post = self._keep(chat, person, "text", content)
+        return self.told(self._keep(chat, person, "text", content), parent, mentions)
+
+    def told(self, post: Posted, parent: str = "", mentions: Sequence[Json] = ()) -> Json:
+        """Return the event of what was posted; in a group without a mention of the bot it needs
+        im:message.group_msg."""
         message = {
             "message_id": post.id,
             "parent_id": parent,
             "create_time": _ms(post.at),
-            "chat_id": chat,
-            "chat_type": "p2p" if group.direct else "group",
-            "message_type": "text",
-            "content": content,
-            "mentions": mentions,
+            "chat_id": post.chat,
+            "chat_type": "p2p" if self.groups[post.chat].direct else "group",
+            "message_type": post.kind,
+            "content": post.content,
+            "mentions": list(mentions),
         }
-        sender = {"sender_id": {"open_id": person}, "sender_type": "user", "tenant_key": "t"}
+        sender = {"sender_id": {"open_id": post.sender}, "sender_type": "user", "tenant_key": "t"}
         payload = self.event("im.message.receive_v1", {"sender": sender, "message": message})
         self.unacked[payload["header"]["event_id"]] = payload
         return payload
@@ -792,6 +886,7 @@ class FeishuSim:
             "context": {"open_message_id": message, "open_chat_id": self.posts[message].chat},
         }
         payload = self.event("card.action.trigger", event)
+        self.pressed[payload["header"]["event_id"]] = message
         await self.deliver(payload)
         return payload
 
@@ -895,6 +990,7 @@ def wrong_in(card: Json) -> str:
         _wrong_components,
         _wrong_mentions,
         _wrong_tables,
+        _wrong_charts,
         _wrong_forms,
         _wrong_buttons,
     )
@@ -961,6 +1057,47 @@ def _wrong_tables(card: Json) -> str:
     return ""
 
 
+RATIOS = {"1:1", "2:1", "4:3", "16:9"}
+THEMES = {"brand", "rainbow", "complementary", "converse", "primary"}
+HEIGHT = re.compile(r"auto|[1-9][0-9]{0,2}px")
+SPEC = {"type", "title", "data", "xField", "yField", "seriesField", "legends", "label", "color"}
+"""Of VChart's many properties those that a line or bar chart of ours may have; it ignores others."""
+
+
+def _wrong_charts(card: Json) -> str:
+    charts = _all(card, "chart")
+    if len(charts) > 5:
+        return "more than 5 charts"
+    for one in charts:
+        if one.get("aspect_ratio", "16:9") not in RATIOS:
+            return "chart: aspect_ratio"
+        if one.get("color_theme", "brand") not in THEMES:
+            return "chart: color_theme"
+        if not HEIGHT.fullmatch(one.get("height", "auto")):
+            return "chart: height"
+        if wrong := _wrong_spec(one["chart_spec"]):
+            return f"chart: {wrong}"
+    return ""
+
+
+def _wrong_spec(spec: Json) -> str:
+    if spec["type"] not in {"line", "bar"} or set(spec) - SPEC:
+        return f"chart_spec: {set(spec) - SPEC or spec['type']}"
+    names = [spec["xField"]] if isinstance(spec["xField"], str) else spec["xField"]
+    series = spec.get("seriesField")
+    fields = {*names, spec["yField"], *([series] if series else [])}
+    points = spec["data"]["values"]
+    if not points or any(set(point) != fields for point in points):
+        return "data.values does not fit the fields"
+    if any(not isinstance(point[spec["yField"]], int | float | None) for point in points):
+        return "yField is a number"
+    # Two points in one place would be drawn upon each other, or stacked.
+    places = [tuple(point[name] for name in fields - {spec["yField"]}) for point in points]
+    if len(set(places)) < len(places) or (spec["type"] == "bar" and series and len(names) == 1):
+        return "two points in one place"
+    return ""
+
+
 def _wrong_forms(card: Json) -> str:
     forms = _all(card, "form")
     children = [one for form in forms for one in form["elements"] if one["tag"] != "div"]
@@ -977,7 +1114,16 @@ def _wrong_forms(card: Json) -> str:
         return "input: max_length"
     if any(one.get("input_type", "text") not in INPUTS for one in children):
         return "input: input_type"
-    return ""
+    return next((wrong for one in children if (wrong := _wrong_date(one))), "")
+
+
+def _wrong_date(one: Json) -> str:
+    if one["tag"] != "date_picker":
+        return ""
+    first = one.get("initial_date")
+    if first is None and not one.get("placeholder"):
+        return "date_picker: needs a placeholder or an initial_date"
+    return "" if first is None or is_date(first) else "date_picker: initial_date"
 
 
 INPUTS = {"text", "multiline_text", "password"}
@@ -1002,8 +1148,10 @@ def read(card: Json) -> Card:
     return Card(card["header"]["title"]["content"], blocks=tuple(blocks))
 
 
-def _block(one: Json) -> Text | Mention | Table | Buttons | Form:
+def _block(one: Json) -> Text | Mention | Table | Chart | Buttons | Form:
     match one["tag"]:
+        case "chart":
+            return _read_chart(one["chart_spec"])
         case "div":
             return Text(one["text"]["content"])
         case "markdown":
@@ -1018,6 +1166,18 @@ def _block(one: Json) -> Text | Mention | Table | Buttons | Form:
             return _read_form(one)
         case _:
             return Buttons(tuple(_read_button(button) for button in _all(one, "button")))
+
+
+def _read_chart(spec: Json) -> Chart:
+    points = spec["data"]["values"]
+    labels = tuple(dict.fromkeys(point["x"] for point in points))
+    names = dict.fromkeys(point.get("s", "") for point in points)
+    series = (
+        Series(name, tuple(point["y"] for point in points if point.get("s", "") == name))
+        for name in names
+    )
+    title, _, unit = spec["title"]["text"].removesuffix("）").partition("（")
+    return Chart(title, Kind(spec["type"]), labels, tuple(series), unit)
 
 
 def _read_button(one: Json) -> Button:

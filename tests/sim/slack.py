@@ -1,4 +1,5 @@
-"""A workspace on the loopback: Slack's Web API, its files and its socket, as strict as the real ones.
+"""A workspace on the loopback: Slack's Web API, its files, its socket and its calls of the bot's own
+address, as strict as the real ones.
 
 It enforces what docs.slack.dev and facts/wecom-slack.md say (tokens, single-use tickets and triggers,
 who is in a channel, Block Kit's properties and sizes, a post a second) and misbehaves when told to.
@@ -17,13 +18,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Self
 from uuid import uuid4
 
-from aiohttp import WSMsgType, web
+from aiohttp import ClientSession, WSMsgType, web
 
 from adapters.port import UsageError
 from adapters.words import File
+from tests.sim.outgoing import Outgoing
 from tests.sim.slack_blocks import (
     Json,
     No,
@@ -33,10 +36,20 @@ from tests.sim.slack_blocks import (
     inputs_of,
     is_empty,
 )
+from tests.sim.slack_calls import call
+from tests.sim.slack_scopes import manifest, needed, registered
 
 BOT, BOT_TOKEN, APP_TOKEN = "UBOT", "xoxb-sim-secret", "xapp-sim-secret"
 BURST = 40
 """Posts in a channel that may come at once; then one a second."""
+UPDATES = 50
+"""Calls of chat.update in a minute, of the whole workspace (its tier is 3: "50+")."""
+PAUSE = {"chat.update": "2"}
+"""The Retry-After of a method, in seconds; of any other it is one."""
+
+
+def _token(request: web.Request) -> str:
+    return request.headers.get("Authorization", "").removeprefix("Bearer ")
 
 
 class SimClock:
@@ -98,13 +111,23 @@ class _Envelope:
 class SlackSim:
     """The far side. `async with` it; `base_url` is what the link is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        """`now` is what rates are measured by, in seconds."""
+        self._now = now
+        self._updates, self._updated_at = float(UPDATES), 0.0
+        self.limited: list[str] = []
+        """Methods of calls that came too fast."""
         self.users: dict[str, str] = {BOT: "vigilbot"}
         self.channels: dict[str, Channel] = {}
         self.calls: list[tuple[str, Json]] = []
         self.whispers: list[tuple[str, str, str]] = []
         self.invited_by_mail: list[str] = []
         self.failures: list[str] = []
+        self.scopes = manifest()
+        """What the installed bot may do."""
+        self.commands = registered()
+        """The slash commands that its users can type."""
+        self.app_scopes = {"connections:write"}
         self.latin_only = False
         self.lived: float | None = None
         """What the hello says about how long the socket will be kept."""
@@ -114,6 +137,12 @@ class SlackSim:
         self.downloads.set()
         self.asked_for: list[str] = []
         self.refuse_sockets = 0
+        self.address = ""
+        """Set, it is called with everything that happens, and no socket is told."""
+        self.answered: list[int] = []
+        """What the address answered; 0 where it did not, in time."""
+        self.overshared: list[str] = []
+        """Files whose upload carried our token: Slack does not mind, a storage beyond might."""
         self.views: dict[str, Json] = {}
         self._faults: defaultdict[str, deque[str]] = defaultdict(deque)
         self._late: list[tuple[str, Json]] = []
@@ -123,12 +152,15 @@ class SlackSim:
         self._triggers: dict[str, str] = {}
         self._envelopes: dict[str, _Envelope] = {}
         self.sockets: list[web.WebSocketResponse] = []
+        self.outgoing = Outgoing()
         self.dialled = 0
         self._frozen: set[web.WebSocketResponse] = set()
         self._changed = asyncio.Event()
         self._closing = asyncio.Event()
         self._count = itertools.count(1)
         self._runner: web.AppRunner | None = None
+        self._http: ClientSession | None = None
+        self._calling: set[asyncio.Task[None]] = set()
         self.base_url = ""
 
     async def __aenter__(self) -> Self:
@@ -146,11 +178,17 @@ class SlackSim:
         host, port = self._runner.addresses[0][:2]
         self._home = f"http://{host}:{port}"
         self.base_url = f"{self._home}/api/"
+        self._http = ClientSession()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *exc: object) -> None:
         self._closing.set()
         assert self._runner
+        assert self._http
+        for calling in tuple(self._calling):
+            calling.cancel()
+        await asyncio.gather(*self._calling, return_exceptions=True)
+        await self._http.close()
         for socket in tuple(self.sockets):
             await socket.close()
         await self._runner.cleanup()
@@ -170,6 +208,11 @@ class SlackSim:
         """Return what the bot said in a channel, as it now looks."""
         return [one for one in self.channels[channel].messages if one["user"] == BOT]
 
+    def content(self, file: str) -> bytes:
+        """Return what was uploaded under a file's id."""
+        content: bytes = self._files[file]["content"]
+        return content
+
     def count(self, method: str) -> int:
         return sum(name == method for name, _ in self.calls)
 
@@ -187,7 +230,8 @@ class SlackSim:
     def land(self) -> None:
         """Do what came late."""
         for method, form in self._late:
-            self._deed(method, form)
+            with suppress(No):  # it was done meanwhile
+                self._deed(method, form)
         self._late.clear()
 
     async def hang_up(self, code: int = 1000) -> None:
@@ -206,7 +250,7 @@ class SlackSim:
             await socket.send_str(json.dumps({"type": "disconnect", "reason": reason}))
 
     def freeze(self) -> None:
-        """Answer no ping any more, with the connection left open."""
+        """Leave the connections half-open: nothing arrives by them any more, on either side."""
         self._frozen.update(self.sockets)
 
     async def redeliver(self) -> None:
@@ -237,8 +281,11 @@ class SlackSim:
         thread: str = "",
         times: int = 1,
     ) -> _Envelope | None:
-        """Write; the app is told of mentions and of what is said to it alone."""
+        """Write; the app is told of mentions and of what is said to it alone. What begins with a slash
+        is no message: see `slash`."""
         there = self._entered(user, channel)
+        if text.startswith("/"):
+            raise UsageError(f"{text} 是命令，不是消息")
         wire = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         for its_id, name in self.users.items():
             wire = re.sub(rf"@{re.escape(name)}\b", f"<@{its_id}>", wire, flags=re.IGNORECASE)
@@ -266,7 +313,10 @@ class SlackSim:
         return await self._envelope("events_api", payload, keep=True)
 
     async def slash(self, user: str, channel: str, command: str, text: str = "") -> _Envelope:
+        """Type a command; Slack's client sends none that nobody has registered."""
         there = self.channels[channel]
+        if command not in self.commands:
+            raise UsageError(f"{command} is not a valid command")
         payload = {
             "command": command,
             "text": text,
@@ -293,6 +343,12 @@ class SlackSim:
         if drawn is None:
             raise UsageError("这张卡片已更新，上面没有这个按钮了")
         return await self._act(user, there, shown or {}, drawn)
+
+    async def tap(self, user: str, channel: str, value: str) -> _Envelope:
+        """Send what the client sends for a press, whatever is drawn."""
+        there = self.channels[channel]
+        button = {"type": "button", "action_id": "press:1", "value": value}
+        return await self._act(user, there, there.messages[-1], button)
 
     async def open_form(self, user: str, channel: str, ts: str, place: int = 0) -> str:
         """Press the button of a form and return the id of the view that it opened."""
@@ -322,11 +378,12 @@ class SlackSim:
             element = block["element"]
             label = block["label"]["text"]
             try:
-                state[name] = {"value": self._filled(element, values.get(name), files)}
+                filled = self._filled(element, values.get(name), files)
             except ValueError:
                 bad.append(label)
                 continue
-            if not block["optional"] and is_empty(state[name]["value"]):
+            state[name] = {element["action_id"]: filled}
+            if not block.get("optional") and is_empty(filled):
                 bad.append(label)
         if bad:
             raise UsageError("；".join(bad))
@@ -408,7 +465,7 @@ class SlackSim:
     async def _envelope(self, kind: str, payload: Json, *, keep: bool) -> _Envelope:
         body = {"type": kind, "payload": payload, "accepts_response_payload": True}
         envelope = _Envelope(body, keep, asyncio.get_running_loop().create_future())
-        if not keep and not self.sockets:
+        if not keep and not self.sockets and not self.address:
             raise UsageError("dispatch_failed：应用没有连上")
         await self._push(envelope)
         return envelope
@@ -416,13 +473,31 @@ class SlackSim:
     async def _push(self, envelope: _Envelope) -> None:
         its_id = uuid4().hex
         self._envelopes[its_id] = envelope
+        if self.address:
+            calling = asyncio.create_task(self._call(envelope))
+            self._calling.add(calling)
+            calling.add_done_callback(self._calling.discard)
+            return
         body = {**envelope.body, "envelope_id": its_id}
         if envelope.tries:
             body |= {"retry_attempt": envelope.tries, "retry_reason": "timeout"}
         if self.sockets:
             envelope.tries += 1
-            with suppress(ConnectionError):  # it breaks as we speak: told again over the next one
-                await self.sockets[-1].send_str(json.dumps(body))
+            # Where it breaks as we speak, it is told again over the next one.
+            await self.outgoing.push(partial(self._put, self.sockets[-1], json.dumps(body)))
+
+    async def _put(self, socket: web.WebSocketResponse, text: str) -> None:
+        if socket not in self._frozen:
+            await socket.send_str(text)
+
+    async def _call(self, envelope: _Envelope) -> None:
+        assert self._http
+        tries, envelope.tries = envelope.tries, envelope.tries + 1
+        status, said = await call(self._http, self.address, envelope.body, tries)
+        self.answered.append(status)
+        if status == web.HTTPOk.status_code and not envelope.acked.done():
+            envelope.acked.set_result(json.loads(said) if said else {})
+        self._changed.set()
 
     async def _link(self, request: web.Request) -> web.StreamResponse:
         ticket = request.query.get("ticket", "")
@@ -444,7 +519,9 @@ class SlackSim:
         await self.redeliver()
         try:
             async for frame in socket:
-                if frame.type is WSMsgType.PING and socket not in self._frozen:
+                if socket in self._frozen:
+                    continue
+                if frame.type is WSMsgType.PING:
                     with suppress(ConnectionError):  # an aborted one still has frames to read
                         await socket.pong(frame.data)
                 elif frame.type is WSMsgType.TEXT:
@@ -484,16 +561,28 @@ class SlackSim:
             return web.json_response({"ok": False, "error": fault})
         reply = self._reply(method, form, request)
         if reply.get("error") == "ratelimited":
-            return web.json_response(reply, status=429, headers={"Retry-After": "1"})
+            self.limited.append(method)
+            return web.json_response(
+                reply, status=429, headers={"Retry-After": PAUSE.get(method, "1")}
+            )
         if fault == "lost":
             return self._break(request)
         if fault == "silent":
             await self._closing.wait()
-        return web.json_response(reply)
+        return web.json_response(reply, headers=self._named(request))
+
+    def _named(self, request: web.Request) -> dict[str, str]:
+        """Return the header in which every answer names what its token may do."""
+        scopes = {BOT_TOKEN: self.scopes, APP_TOKEN: self.app_scopes}.get(_token(request))
+        return {} if scopes is None else {"x-oauth-scopes": ",".join(sorted(scopes))}
 
     def _reply(self, method: str, form: Json, request: web.Request) -> Json:
         try:
             self._authorised(method, request)
+            granted = self.app_scopes if method == "apps.connections.open" else self.scopes
+            if (scope := needed(method, self._sort(form))) and scope not in granted:
+                told = {"needed": scope, "provided": ",".join(sorted(granted))}
+                return {"ok": False, "error": "missing_scope", **told}
             return {"ok": True, **self._deed(method, form)}
         except No as no:
             return {"ok": False, "error": str(no)}
@@ -509,12 +598,19 @@ class SlackSim:
         return web.Response()
 
     def _authorised(self, method: str, request: web.Request) -> None:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        given = _token(request)
         wanted = APP_TOKEN if method == "apps.connections.open" else BOT_TOKEN
         if given not in {APP_TOKEN, BOT_TOKEN}:
             raise No("invalid_auth")
         if given != wanted:
             raise No("not_allowed_token_type")
+
+    def _sort(self, form: Json) -> str:
+        """Return what scopes call the channel of a call."""
+        there = self.channels.get(form.get("channel", ""))
+        if there is None:
+            return ""
+        return "im" if there.im else "groups" if there.creator == BOT else "channels"
 
     def _deed(self, method: str, form: Json) -> Json:
         deed = METHODS.get(method)
@@ -553,6 +649,12 @@ class SlackSim:
 
     def _chat_update(self, form: Json) -> Json:
         there = self._there(form["channel"])
+        now = self._now()
+        self._updates = min(UPDATES, self._updates + (now - self._updated_at) * UPDATES / 60)
+        self._updated_at = now
+        if self._updates < 1:
+            raise No("ratelimited")
+        self._updates -= 1
         old = [one for one in there.messages if one["ts"] == form["ts"]]
         if not old:
             raise No("message_not_found")
@@ -656,7 +758,7 @@ class SlackSim:
         return there
 
     def _spend(self, there: Channel) -> None:
-        now = time.monotonic()
+        now = self._now()
         there.tokens = min(BURST, there.tokens + (now - there.at if there.at else 0))
         there.at = now
         if there.tokens < 1:
@@ -683,28 +785,35 @@ class SlackSim:
                 raise No("file_not_found")
             kept["shared"] = True
             done.append({"id": one["id"], "name": kept["name"], "title": one["title"]})
-        blocks = json.loads(form["blocks"])
-        check_blocks(blocks)
-        posted = {"user": BOT, "ts": self._ts(), "text": "", "blocks": blocks, "files": done}
+        told: Json = {"text": form.get("initial_comment", "")}
+        if "blocks" in form:
+            told["blocks"] = json.loads(form["blocks"])
+            check_blocks(told["blocks"])
+        posted = {"user": BOT, "ts": self._ts(), **told, "files": done}
         there.messages.append(posted)
         return {"files": done}
 
     async def _upload(self, request: web.Request) -> web.Response:
         its_id = self._uploads.pop(request.match_info["ticket"], "")
-        content = await request.read()
+        content = await _posted(request)
         if not its_id or len(content) != self._files[its_id]["length"]:
             return web.Response(status=400)
         if "Authorization" in request.headers:
-            self.failures.append("the token was sent to an upload address")
+            self.overshared.append(its_id)
         self._files[its_id]["content"] = content
         return web.Response(text=f"OK - {len(content)}")
 
     async def _download(self, request: web.Request) -> web.Response:
-        if request.headers.get("Authorization") != f"Bearer {BOT_TOKEN}":
+        if _token(request) != BOT_TOKEN or "files:read" not in self.scopes:
             raise web.HTTPFound("/sign-in")
         self.asked_for.append(request.match_info["id"])
         self._changed.set()
         await self.downloads.wait()
+        fault = self._faults["download"].popleft() if self._faults["download"] else ""
+        if fault == "gone":
+            return self._break(request)
+        if fault:
+            return web.Response(status=int(fault))
         return web.Response(body=self._files[request.match_info["id"]]["content"])
 
 
@@ -727,6 +836,15 @@ METHODS: dict[str, Callable[[SlackSim, Json], Json]] = {
     "conversations.open": SlackSim._conversations_open,
     "users.conversations": SlackSim._users_conversations,
 }
+
+
+async def _posted(request: web.Request) -> bytes:
+    """Return an uploaded file: the body itself, or the one part of a form."""
+    if request.content_type != "multipart/form-data":
+        return await request.read()
+    (part,) = (await request.post()).values()
+    assert isinstance(part, web.FileField)
+    return part.file.read()
 
 
 def _picked(element: Json, value: str | None) -> str | None:

@@ -38,8 +38,10 @@ class No(Exception):
 
 def content_of(form: Json) -> Json:
     """Return what a message shows, or refuse it."""
-    content: Json = {"text": form["text"]}
-    if len(form["text"]) > 40_000:
+    content: Json = {"text": form.get("text", "")}
+    if not content["text"] and "blocks" not in form:
+        raise No("no_text")
+    if len(content["text"]) > 40_000:
         raise No("msg_too_long")
     if "blocks" in form:
         content["blocks"] = json.loads(form["blocks"])
@@ -68,9 +70,11 @@ def check_blocks(blocks: list[Json], most: int = 50) -> None:
 def check_view(view: Json) -> None:
     """Refuse what Slack refuses in a modal."""
     known = {"type", "callback_id", "private_metadata", "title", "submit", "close", "blocks"}
-    if set(view) - known or view["type"] != "modal" or len(view["private_metadata"]) > 3_000:
+    if set(view) - known or view["type"] != "modal":
         raise No("invalid_arguments")
-    for name in ("title", "submit", "close"):
+    if len(view.get("private_metadata", "")) > 3_000:
+        raise No("invalid_arguments")
+    for name in {"title"} | {"submit", "close"} & set(view):
         _check_text(view[name], 24)
     check_blocks(view["blocks"], 100)
 

@@ -11,20 +11,24 @@ import base64
 import hashlib
 import itertools
 import json
+import os
 import re
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Self
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from aiohttp import WSMsgType, web
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from adapters.port import UsageError
 from adapters.wecom.crypto import Seal
 from adapters.words import Secret
+from tests.sim.outgoing import Outgoing
 
 BOT_ID, SECRET = "aib-sim", "wecom-sim-secret"
 CORP, AGENT, APP_SECRET = "ww-sim", 1000002, "app-sim-secret"
@@ -33,6 +37,7 @@ NAME = "Vigilbot"
 STREAM = timedelta(minutes=6)
 BUDGET = timedelta(seconds=5)
 IN_PROGRESS = 3
+ROBOT_PER_MINUTE, MEMBER_PER_MINUTE, MEMBER_PER_HOUR = 20, 30, 1000
 
 Json = dict[str, Any]
 
@@ -126,32 +131,42 @@ class WeComSim:
         self.rooms: dict[str, Room] = {}
         self.app_rooms: dict[str, Room] = {}
         self.robot_said: list[Json] = []
+        self._robot_sent: deque[datetime] = deque()
+        self.dropped: list[Json] = []
+        """Messages of the app beyond a member's measure: it was told that they are sent."""
         self.files: dict[str, tuple[str, bytes]] = {}
+        self.sealed: dict[str, tuple[str, bytes]] = {}
         self.failures: list[str] = []
         self.calls: list[str] = []
         self.dialled = 0
-        self.mute = False
-        """Pings are read and not answered."""
         self.answers_once = False
         """A message takes one stream only."""
         self.updated = asyncio.Event()
         self.token_life = 7200
+        self.sees, self.closed = {1}, False
+        """Departments that see the app; it is switched off."""
         self._faults: defaultdict[str, deque[str | int]] = defaultdict(deque)
         self._callbacks: dict[str, _Callback] = {}
         self._uploads: dict[str, Json] = {}
         self._live: web.WebSocketResponse | None = None
+        self.outgoing = Outgoing()
         self.subscribed = asyncio.Event()
         self._tokens: dict[str, datetime] = {}
         self._codes: dict[str, tuple[str, str]] = {}
         self._count = itertools.count(1)
         self._runner: web.AppRunner | None = None
         self._open: set[web.WebSocketResponse] = set()
+        self._frozen: set[web.WebSocketResponse] = set()
+        self._changed = asyncio.Event()
+        self.released = asyncio.Event()
+        """Ends the silence of calls over HTTP."""
         self.seal = Seal(Secret(TOKEN), Secret(AES_KEY), CORP)
 
     async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_get("/ws", self._socket)
         app.router.add_route("*", "/cgi-bin/{path:.*}", self._http)
+        app.router.add_get("/sealed/{number}", self._sealed)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -161,11 +176,19 @@ class WeComSim:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        self.released.set()
         for ws in tuple(self._open):
             await ws.close()
         if self._runner:
             await self._runner.cleanup()
         assert not self.failures, self.failures
+
+    async def until(self, true: Callable[[], object], within: float = 10) -> None:
+        """Wait until something is so; it is looked at whenever somebody calls, comes or goes."""
+        async with asyncio.timeout(within):
+            while not true():
+                self._changed.clear()
+                await self._changed.wait()
 
     # -- people -----------------------------------------------------------------------------------
 
@@ -204,6 +227,42 @@ class WeComSim:
         body = {"msgtype": kind, **said, **({"msgid": msgid} if msgid else {})}
         return await self._deliver("aibot_msg_callback", here, user, body)
 
+    async def send_file(
+        self, user: str, room: str, name: str, content: bytes, quoted: str = ""
+    ) -> str:
+        """Send a file to the bot alone or, with what is `quoted` of it, ask it about one in a group."""
+        here = self.rooms[room]
+        if quoted:
+            file = {"msgtype": "file", "file": self.seal_file(name, content)}
+            said: Json = {
+                "msgtype": "text",
+                "text": {"content": f"@{NAME} {quoted}"},
+                "quote": file,
+            }
+        elif room.startswith("@"):
+            said = {"msgtype": "file", "file": self.seal_file(name, content)}
+        else:
+            return ""  # no bot hears of a file in a group
+        here.spoken = True
+        return await self._deliver("aibot_msg_callback", here, user, said)
+
+    def seal_file(self, name: str, content: bytes) -> Json:
+        """Put a file where it can be fetched, sealed with a key of its own."""
+        key, number = os.urandom(32), f"{next(self._count)}"
+        pad = 32 - len(content) % 32
+        seal = Cipher(algorithms.AES(key), modes.CBC(key[:16])).encryptor()
+        body = seal.update(content + bytes([pad]) * pad) + seal.finalize()
+        self.sealed[number] = (name, body)
+        url = f"{self.base_url}/sealed/{number}"
+        return {"url": url, "aeskey": base64.b64encode(key).decode()}
+
+    async def _sealed(self, request: web.Request) -> web.Response:
+        found = self.sealed.get(request.match_info["number"])
+        if found is None:
+            return web.Response(status=404)
+        named = f"attachment; filename*=UTF-8''{quote(found[0])}"
+        return web.Response(body=found[1], headers={"Content-Disposition": named})
+
     async def press(self, user: str, room: str, task: str, key: str, **selected: str) -> str:
         """Press a button of a card as this person sees it. Returns the req_id."""
         card = self.card(user, room, task)
@@ -211,6 +270,11 @@ class WeComSim:
         keys += [card["submit_button"]["key"]] if "submit_button" in card else []
         if key not in keys:
             raise UsageError("卡片已更新，没有这个按钮了" if "✓" in str(card) else "没有这个按钮")
+        return await self.tap(user, room, task, key, **selected)
+
+    async def tap(self, user: str, room: str, task: str, key: str, **selected: str) -> str:
+        """Send what the client sends for a press, whatever is drawn."""
+        card = self.card(user, room, task)
         event: Json = {"card_type": card["card_type"], "event_key": key, "task_id": task}
         if selected:
             items = [
@@ -220,6 +284,7 @@ class WeComSim:
             event["selected_items"] = {"selected_item": items}
         body = {
             "msgtype": "event",
+            "create_time": self._seconds(),
             "event": {"eventtype": "template_card_event", "template_card_event": event},
         }
         return await self._deliver("aibot_event_callback", self.rooms[room], user, body, task)
@@ -246,19 +311,17 @@ class WeComSim:
         async with asyncio.timeout(5):
             await self.subscribed.wait()
         assert self._live is not None
-        await self._live.send_json(frame)
+        await self.outgoing.push(partial(self._put, self._live, frame))
         return number
 
-    async def again(self, frame_of: str, body: Json) -> None:
-        """Deliver a callback a second time, as it was."""
-        assert self._live is not None
-        frame = {"cmd": "aibot_msg_callback", "headers": {"req_id": frame_of}, "body": body}
-        await self._live.send_json(frame)
+    def _seconds(self) -> int:
+        return int(self.now().timestamp())
 
     # -- faults -----------------------------------------------------------------------------------
 
     def misbehave(self, cmd: str, *faults: str | int) -> None:
-        """Have the next calls of a kind end so: "lost" (done, no answer), "gone", or an errcode."""
+        """Have the next calls of a kind end so: an errcode; "lost" and "closed" (done, and no answer
+        or a closed connection), "gone" and "cut" (not done, the same); over HTTP "silent", too."""
         self._faults[cmd] += faults
 
     async def shut(self, code: int = 1000) -> None:
@@ -275,6 +338,22 @@ class WeComSim:
                 ws._req.transport.abort()
         self.subscribed.clear()
 
+    def forget_tokens(self) -> None:
+        self._tokens.clear()
+
+    def is_answered(self, req: str) -> bool:
+        """Was the card of this press replaced?"""
+        return req not in self._callbacks
+
+    def freeze(self) -> None:
+        """Leave the connection half-open: nothing arrives by it any more, on either side. What WeCom
+        says then it does not say again."""
+        self._frozen.update(self._open)
+
+    async def _put(self, ws: web.WebSocketResponse, frame: Json) -> None:
+        if ws not in self._frozen:
+            await ws.send_json(frame)
+
     async def kick(self) -> None:
         """Another connection takes the bot's place."""
         live = self._live
@@ -284,10 +363,11 @@ class WeComSim:
         await self._thrown_out(live)
 
     async def _thrown_out(self, ws: web.WebSocketResponse) -> None:
-        event = {"msgid": "m-x", "event": {"eventtype": "disconnected_event"}}
-        frame = {"cmd": "aibot_event_callback", "headers": {"req_id": "x"}, "body": event}
+        event = {"msgtype": "event", "event": {"eventtype": "disconnected_event"}}
+        body = {"msgid": "m-x", "aibotid": BOT_ID, "create_time": self._seconds(), **event}
+        frame = {"cmd": "aibot_event_callback", "headers": {"req_id": "x"}, "body": body}
         with suppress(ConnectionError):
-            await ws.send_json(frame)
+            await self._put(ws, frame)
             await ws.close(code=1000)
 
     # -- the long connection ----------------------------------------------------------------------
@@ -306,14 +386,18 @@ class WeComSim:
             if self._live is ws:
                 self._live = None
                 self.subscribed.clear()
+            self._changed.set()
         return ws
 
     async def _frame(self, ws: web.WebSocketResponse, frame: Json) -> None:
         cmd, req, body = frame["cmd"], frame["headers"]["req_id"], frame.get("body")
         self.calls.append(cmd)
-        if cmd == "ping" and self.mute:
+        if ws in self._frozen:
             return
         fault = self._faults[cmd].popleft() if self._faults[cmd] else None
+        if fault == "cut":
+            self.abort()
+            return
         answer: Json = {"errcode": 0, "errmsg": "ok"}
         try:
             need(not isinstance(fault, int), fault if isinstance(fault, int) else 0, "fault")
@@ -323,8 +407,15 @@ class WeComSim:
                     answer["body"] = more
         except No as no:
             answer = {"errcode": no.code, "errmsg": str(no)}
-        if fault not in {"lost", "gone"}:
-            await ws.send_json({"headers": {"req_id": req}, **answer})
+        except (KeyError, TypeError, ValueError) as problem:
+            self.failures.append(f"{cmd}: {problem!r}")
+            answer = {"errcode": 40058, "errmsg": "invalid parameter"}
+        if fault == "closed":
+            await self.shut()
+        elif fault not in {"lost", "gone"}:
+            frame = {"headers": {"req_id": req}, **answer}
+            await self.outgoing.push(partial(self._put, ws, frame))
+        self._changed.set()
 
     async def _do(self, ws: web.WebSocketResponse, cmd: str, req: str, body: Any) -> Json | None:
         match cmd:
@@ -351,8 +442,11 @@ class WeComSim:
         return None
 
     def _push(self, body: Json) -> None:
-        single = body["chat_type"] == 1
-        room = self.rooms.get(f"@{body['chatid']}" if single else body["chatid"])
+        direct = f"@{body['chatid']}"
+        # 1 is a person, 2 a group, 0 whichever there is, groups first (101463).
+        named = {0: (body["chatid"], direct), 1: (direct,), 2: (body["chatid"],)}
+        there = named[body.get("chat_type", 0)]
+        room = next((self.rooms[one] for one in there if one in self.rooms), None)
         if room is None or not room.spoken:
             raise No(93006, "chatid")
         kind = body["msgtype"]
@@ -409,12 +503,18 @@ class WeComSim:
         self.updated.set()
 
     def _spend(self, room: Room) -> None:
+        need(self._measure(room.sent, 30, 1000), 45009, "over quota")
+
+    def _measure(self, sent: deque[datetime], per_minute: int, per_hour: int = 1_000_000) -> bool:
+        """Is there room for one more? Then it is counted."""
         now = self.now()
-        while room.sent and now - room.sent[0] >= timedelta(hours=1):
-            room.sent.popleft()
-        minute = sum(now - at < timedelta(minutes=1) for at in room.sent)
-        need(minute < 30 and len(room.sent) < 1000, 45009, "over quota")
-        room.sent.append(now)
+        while sent and now - sent[0] >= timedelta(hours=1):
+            sent.popleft()
+        minute = sum(now - at < timedelta(minutes=1) for at in sent)
+        if minute >= per_minute or len(sent) >= per_hour:
+            return False
+        sent.append(now)
+        return True
 
     def _upload(self, step: str, body: Json) -> Json | None:
         if step == "init":
@@ -442,6 +542,8 @@ class WeComSim:
         fault = self._faults[path].popleft() if self._faults[path] else None
         if fault == "500":
             return web.Response(status=500)
+        if fault == "silent":
+            await self.released.wait()
         try:
             need(not isinstance(fault, int), fault if isinstance(fault, int) else 0, "fault")
             told = {} if fault == "gone" else await self._called(path, request)
@@ -463,11 +565,16 @@ class WeComSim:
             body = await request.json()
             need(body["msgtype"] == "text", 40008, "msgtype")
             need(len(body["text"]["content"].encode()) <= 2048, 40058, "text")
+            need(self._measure(self._robot_sent, ROBOT_PER_MINUTE), 45009, "over quota")
             self.robot_said.append(body["text"])
             return {}
         until = self._tokens.get(query.get("access_token", ""))
         if until is None or self.now() >= until:
             raise No(42001, "token")
+        if path == "agent/get":
+            need(query["agentid"] == str(AGENT), 301002, "agentid")
+            parties = {"partyid": sorted(self.sees)}
+            return {"agentid": AGENT, "allow_partys": parties, "close": int(self.closed)}
         if path == "appchat/get":
             need(query["chatid"] in self.app_rooms, 86001, "chatid")
             return {}
@@ -499,6 +606,9 @@ class WeComSim:
                     return {"invaliduser": body["touser"]}
                 name = f"app:@{body['touser']}"
                 room = self.app_rooms.setdefault(name, Room(name, "", {body["touser"]}))
+                if not self._measure(room.sent, MEMBER_PER_MINUTE, MEMBER_PER_HOUR):
+                    self.dropped.append(body)
+                    return {}
                 self._app_said(room, body)
             case "message/update_template_card":
                 name, task = self._codes.pop(body["response_code"], ("", ""))

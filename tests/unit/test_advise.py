@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
@@ -13,12 +14,14 @@ from adapters.card import loads, plain
 from adapters.port import Answer, Transient
 from adapters.words import Alert, Chat, Person, Role, Severity
 from runbooks.alerting import pipeline
-from runbooks.alerting.advise import GATHER, LATE, advise
 from runbooks.alerting.pipeline import Post
 from runbooks.alerting.policy import Policy
+from runbooks.alerting.triage import consent
+from runbooks.alerting.triage.advise import AT_ONCE, GATHER, LATE, advise
 from runbooks.kit import House, Kit
-from storage.advice import KEY
+from storage.advice import CONSENT, KEY
 from storage.records import (
+    Choice,
     Customer,
     Delivery,
     DeliveryState,
@@ -49,9 +52,12 @@ class Scripted:
     def __init__(self) -> None:
         self.answer: object = ADVICE
         self.asked: list[str] = []
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
 
     async def ask(self, system: str, question: str, *, timeout: float = 30.0) -> Answer:
         self.asked.append(question)
+        if self.meanwhile:
+            await self.meanwhile()
         if isinstance(self.answer, Exception):
             raise self.answer
         return Answer(json.dumps(self.answer, ensure_ascii=False), self.name, 10)
@@ -98,6 +104,8 @@ async def desk(store: Store, clock: Any) -> Desk:
         customer = await unit.customers.add(customer)
         await unit.servers.add(Server(0, customer.id, "web-1", "10.0.0.9"))
         await unit.people.put(Member(LI, Role.CUSTOMER, customer.id))
+        yes = consent.value(consent.address(house))
+        await unit.choices.put(Choice(customer.id, CONSENT, yes, clock.now(), LI))
     return Desk(kit, clock, customer, model)
 
 
@@ -203,3 +211,50 @@ async def test_without_a_model_nothing_is_asked(desk: Desk) -> None:
     await desk.post(Severity.WARNING, "web-1")
     await desk.clock.sleep(GATHER.total_seconds())
     assert await advise(replace(desk.kit, model=None)) == 0
+
+
+async def choose(desk: Desk, value: str) -> None:
+    async with desk.kit.store.unit() as unit:
+        choice = Choice(desk.customer.id, CONSENT, value, desk.clock.now(), LI)
+        await unit.choices.put(choice)
+
+
+async def test_without_the_customers_word_nothing_leaves_the_house(desk: Desk) -> None:
+    """Neither where nobody decided, nor where they refused, nor where they meant another model."""
+    await desk.post(Severity.WARNING, "web-1")
+    async with desk.kit.store.unit() as unit:
+        await unit.choices.drop(desk.customer.id, CONSENT)
+    assert await desk.after() == 0
+    for value in (consent.REFUSED, consent.value("elsewhere.example.net")):
+        await choose(desk, value)
+        assert await advise(desk.kit) == 0
+    assert desk.model.asked == []
+    await choose(desk, consent.value(consent.address(desk.kit.house)))
+    assert await advise(desk.kit) == 1
+
+
+async def test_a_withdrawal_while_the_model_thinks_counts(desk: Desk) -> None:
+    """What comes back is not shown, and raises nothing."""
+    desk.model.answer = ADVICE | {"severity": "critical"}
+    desk.model.meanwhile = lambda: choose(desk, consent.REFUSED)
+    await desk.post(Severity.WARNING, "web-1")
+    before = await desk.incident()
+    assert await desk.after() == 0
+    assert len(desk.model.asked) == 1
+    assert await desk.told() is None
+    assert await desk.incident() == before
+
+
+async def test_who_did_not_agree_takes_nobodys_turn(desk: Desk) -> None:
+    """However many incidents of theirs came before: they are not even looked at."""
+    now = desk.clock.now()
+    async with desk.kit.store.unit() as unit:
+        other = Customer(0, "绿洲", "oasis", now, Chat("paper", "g2"), Tier.PRO)
+        other = await unit.customers.add(other)
+        await unit.choices.put(Choice(other.id, CONSENT, consent.REFUSED, now, LI))
+        for number in range(2 * AT_ONCE):
+            group = f"rule=规则{number}"
+            one = Incident(0, other.id, group, group, Severity.INFO, IncidentState.OPEN, now, now)
+            await unit.incidents.add(one)
+    await desk.post(Severity.WARNING, "web-1")
+    assert await desk.after() == 1

@@ -111,3 +111,11 @@ async def test_what_the_database_refuses_is_not_answered_as_kept(
             alerts_accepted.create(connection)
         engine.dispose()
         assert await intake.accept(1, "s", b"x", clock.now()) == 1
+
+
+async def test_what_cannot_be_written_ends_nobody_elses_waiting(intake: Intake, clock: Any) -> None:
+    """An instant without a zone is nothing that a row can hold: it is refused, and the next is kept."""
+    with pytest.raises(Overloaded):
+        await intake.accept(1, "s", b"x", clock.now().replace(tzinfo=None))
+    kept = await intake.accept(1, "s", b"y", clock.now())
+    assert [post.id for post in await intake.after(0, 10)] == [kept]

@@ -42,10 +42,15 @@ async def sim(clock: HandClock) -> AsyncIterator[FeishuSim]:
 
 
 @pytest.fixture
-async def feishu(sim: FeishuSim, clock: HandClock) -> AsyncIterator[Feishu]:
-    secret = Secret(sim.secret)
-    hook = Hook(TOKEN, KEY)
-    async with Feishu(sim.app_id, secret, clock=clock, base_url=sim.base_url, hook=hook) as link:
+async def feishu(sim: FeishuSim, clock: HandClock, tmp_path: Path) -> AsyncIterator[Feishu]:
+    async with Feishu(
+        sim.app_id,
+        Secret(sim.secret),
+        state=tmp_path / "feishu.sqlite",
+        clock=clock,
+        base_url=sim.base_url,
+        hook=Hook(TOKEN, KEY),
+    ) as link:
         yield link
 
 

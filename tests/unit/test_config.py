@@ -223,6 +223,12 @@ def test_a_key_that_resembles_nothing_gets_no_suggestion(tmp_path: Path) -> None
         ("[vigilops.base_url]\na = 'http://{hots}'", "vigilops.base_url.a", "only {host}, {port}"),
         ("[vigilops.base_url]\na = 'http://{host'", "vigilops.base_url.a", "only {host}, {port}"),
         ("[deploy]\nbackup_at = '25:00'", "deploy.backup_at", "must match"),
+        (
+            "[escalation]\ngateway_url = 'https://sms.example'",
+            "escalation",
+            "needs gateway_key",
+        ),
+        ("[escalation]\ngateway_key = 'plain'", "escalation.gateway_key", "never in plain text"),
         ("[escalation]\nafter_minutes = []", "escalation.after_minutes", "at least 1"),
         ("[escalation]\nafter_minutes = [5, 5]", "escalation.after_minutes", "must rise"),
         ("[escalation]\nafter_minutes = [0]", "escalation.after_minutes[0]", "not be less than 1"),
@@ -378,7 +384,7 @@ def test_no_value_of_any_key_breaks_the_reading(tmp_path: Path, key: str) -> Non
             # What is missing beside an enabled platform is said of the platform.
             assert problem.path.startswith(key) or key.startswith(f"{problem.path}."), odd
             assert problem.zh != "值不合法", (odd, str(problem))
-            names_a_file = key.startswith("artifacts.") or key.endswith(".ca_file")
+            names_a_file = key.startswith("artifacts.") or key.endswith((".ca_file", ".runbooks"))
             assert "hunter2" not in str(problem) or names_a_file
 
 

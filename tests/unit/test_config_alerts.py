@@ -11,8 +11,11 @@ import pytest
 from adapters.words import Alert, Severity
 from bot.build import house_of
 from bot.config import ConfigError, Settings, load
-from runbooks.alerting.muting import Standing, Why, why_hidden
-from runbooks.alerting.routes import grouped_by
+from runbooks.alerting.muting.hidden import Standing, Why, why_hidden
+from runbooks.alerting.muting.places import Place
+from runbooks.alerting.muting.routes import grouped_by, ways
+from runbooks.alerting.pacing import Pace, pace
+from runbooks.alerting.tuning import AS_SET
 
 ENV = {"VIGILBOT_KEY": "sealing-key", "VIGILBOT_WEB_PASSWORD": "open-sesame"}
 NEEDED = """
@@ -84,6 +87,37 @@ def test_what_is_written_is_what_is_done(tmp_path: Path) -> None:
     assert grouped_by(rules.routing, {"env": "test", "team": "db"}, ("rule",)) == ("host",)
 
 
+def test_how_fast_and_whom_a_route_tells_is_read(tmp_path: Path) -> None:
+    """What a route does not say it has from the one above it, and that from the settings for all."""
+    text = """
+    [alerts]
+    wait_seconds = 5
+    interval_seconds = 60
+    reopen_minutes = 7
+    [[alerts.receivers]]
+    name = "我们"
+    to = ["ops", "mail"]
+    [[alerts.routes]]
+    matchers = ["env=test"]
+    receiver = "我们"
+    wait_seconds = 0
+    repeat_minutes = 240
+    [[alerts.routes.routes]]
+    matchers = ["team=db"]
+    interval_seconds = 300
+    """
+    house = house_of(read(tmp_path, text))
+    rules, policy = house.muting, house.alerting
+    assert (policy.wait, policy.reopen) == (timedelta(seconds=5), timedelta(minutes=7))
+    labels = {"env": "test", "team": "db"}
+    found = pace(policy, rules.routing, AS_SET, labels)
+    assert found == Pace(timedelta(), timedelta(minutes=5), timedelta(hours=4))
+    assert ways(rules.routing.root, labels)[0].receiver == "我们"
+    assert rules.receivers == {"我们": {Place.OPS, Place.MAIL}}
+    others = pace(policy, rules.routing, AS_SET, {"env": "live"})
+    assert others == Pace(timedelta(seconds=5), timedelta(minutes=1), timedelta())
+
+
 def test_nothing_is_hidden_by_default(tmp_path: Path) -> None:
     rules = house_of(read(tmp_path, "")).muting
     one = Alert("1", True, Severity.INFO, "CPU", "web-01")
@@ -98,7 +132,13 @@ def test_nothing_is_hidden_by_default(tmp_path: Path) -> None:
         ("[[alerts.inhibit]]\nsource = ['a=b']", "alerts.inhibit[0].target", "必须设置"),
         ("[[alerts.inhibit]]\nsource = [3]\ntarget = ['a=b']", "alerts.inhibit[0].source[0]", "应为文字"),
         ("[[alerts.routes]]\nmatchers = ['a=~\"(a+)+\"']", "alerts.routes[0].matchers[0]", "很久"),
-        ("[[alerts.routes]]\nreceiver = 'x'", "alerts.routes[0].receiver", "没有这个设置"),
+        ("[[alerts.routes]]\nreciever = 'x'", "alerts.routes[0].reciever", "没有这个设置"),
+        ("[[alerts.routes]]\n[[alerts.routes.routes]]\nreceiver = 'x'", "alerts", "routes[0].routes[0].receiver 提到的「x」不在 receivers 里"),
+        ("[[alerts.receivers]]\nname = 'x'\nto = []", "alerts.receivers[0].to", "至少"),
+        ("[[alerts.receivers]]\nname = 'x'\nto = ['sms']", "alerts.receivers[0].to[0]", "只能是"),
+        ("[[alerts.receivers]]\nname = 'x'\nto = ['ops']\n[[alerts.receivers]]\nname = 'x'\nto = ['ops']", "alerts", "重名"),
+        ("[[alerts.routes]]\nwait_seconds = -1", "alerts.routes[0].wait_seconds", "不能小于"),
+        ("[[alerts.routes]]\nrepeat_minutes = true", "alerts.routes[0].repeat_minutes", "应为数字"),
         ("[[alerts.routes]]\n[[alerts.routes.routes]]\nmatchers = ['a']", "alerts.routes[0].routes[0].matchers[0]", "看不懂"),
         ("[[alerts.routes]]\n[[alerts.routes.routes]]\nactive = ['白天']", "alerts", "白天"),
         ("[[alerts.routes]]\ngroup_by = []", "alerts.routes[0].group_by", "至少"),

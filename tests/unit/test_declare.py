@@ -296,6 +296,12 @@ def test_a_mistake_is_answered_with_what_to_type(line: str, told: str) -> None:
     assert told in refused(line, ZHANG)
 
 
+def test_where_no_message_names_anybody_by_id_it_is_said_how() -> None:
+    """WeCom tells the bot no id of whom a message mentions: an account can be written out."""
+    assert "请对方先对机器人发 /whoami" in refused("/role @张三 lead")
+    assert "/whoami" not in refused("/role @王五 lead", ZHANG)
+
+
 def test_a_mistake_is_answered_with_usage_and_an_example() -> None:
     assert refused("/onboard") == (
         "还缺少「公司名」。\n"

@@ -232,6 +232,9 @@ async def test_hosts_and_agents_are_as_recorded() -> None:
         assert_like(await s.call("GET", "/hosts"), "hosts_list")
         one = assert_like(await s.call("GET", f"/hosts/{host_id}"), "host_get")
         assert one["latest_metrics"]["disk_percent"] == 25.7
+        past = assert_like(await s.call("GET", f"/hosts/{host_id}/metrics?hours=1"), "host_metrics")
+        assert [(row["host_id"], row["disk_percent"]) for row in past] == [(host_id, 25.7)]
+        assert (await s.call("GET", f"/hosts/{host_id}/metrics?hours=0")).status_code == 422
         assert_like(await s.call("GET", "/dashboard/summary"), "dashboard_summary")
         body = {"hostname": "srv-01"}
         again = await s.call("POST", "/agent/register", body, headers=auth)
@@ -248,6 +251,7 @@ async def test_hosts_and_agents_are_as_recorded() -> None:
         await s.call("DELETE", "/agent-tokens/2")
         assert (await s.call("POST", "/agent/heartbeat", other, headers=auth)).status_code == 401
         s.later(601)
+        assert len((await s.call("GET", f"/hosts/{host_id}/metrics")).json()) == 1
         assert (await s.call("GET", "/hosts?page_size=1")).json()["items"][0][
             "latest_metrics"
         ] is None

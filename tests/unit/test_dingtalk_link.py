@@ -18,6 +18,9 @@ from adapters.dingtalk import socket, wire
 from adapters.dingtalk.link import DingTalk
 from adapters.port import Fault, InDoubt, Permanent, Transient
 from adapters.words import Chat, Click, File, Message, Person, Receipt, Secret, Submission
+from bot.sender import Sender
+from storage.records import Lane
+from storage.store import Store, Unit
 from tests.sim.dingtalk import DingTalkSim, Refused, Wrong
 
 LI = Person("dingtalk", "staff-li", "Li")
@@ -179,6 +182,31 @@ async def test_a_group_is_made_once_though_the_answer_was_lost(far: Far) -> None
         assert len(far.sim.groups) == 1
 
 
+@pytest.mark.parametrize("template", ["card-template.schema", ""], ids=["card", "typed"])
+async def test_a_group_without_the_robot_is_refused_with_words(far: Far, template: str) -> None:
+    """Somebody removed it: what is said there is given up at once, with what was tried and why; once
+    it is back, the same key may be used."""
+    async with far.client(card_template=template) as link:
+        chat = await group(link)
+        deeds: list[tuple[str, Deed]] = [
+            ("发卡片" if template else "发消息", lambda: link.send(chat, say("你好"), key="1")),
+            ("发消息", lambda: link.upload(chat, PDF, key="1")),
+            ("加群成员", lambda: link.invite(chat, [LI])),
+        ]
+        far.sim.groups[chat.id].has_bot = False
+        for doing, deed in deeds:
+            with pytest.raises(Permanent) as refused:
+                await deed()
+            assert refused.value.fault is Fault.REFUSED
+            assert f"钉钉不接受，{doing}：" in refused.value.reason
+            assert "the robot is not there" in refused.value.reason
+        assert far.sim.seen(chat) == []
+        far.sim.groups[chat.id].has_bot = True
+        for _, deed in deeds:
+            await deed()
+        assert len(far.sim.seen(chat)) == 2
+
+
 async def test_more_people_come_into_a_group(far: Far) -> None:
     """Members are added to a scene group by its openConversationId."""
     async with far.client() as link:
@@ -325,17 +353,17 @@ async def test_the_token_is_in_no_log_line(far: Far, caplog: pytest.LogCaptureFi
 
 
 async def test_progress_is_refused_before_alarms_starve(far: Far) -> None:
-    """Edits stop where the reserve begins; cards, files and rings go on; the count survives."""
+    """The meter says where the reserve begins, and no name is asked for from there on; cards, files
+    and rings go on; the count survives."""
     async with far.client(monthly_calls=10, alarm_reserve=6) as link:
         chat = await group(link)
-        receipt = await link.send(chat, say("一"), key="1")
+        receipt = await link.send(chat, ACK, key="1")
         await link.edit(receipt, say("二"))
         await link.edit(receipt, say("二"))
         assert link.quota.used == 3
-        await link.edit(receipt, say("三"))
-        with pytest.raises(Transient, match="留给告警") as refused:
-            await link.edit(receipt, say("四"))
-        assert refused.value.retry_after
+        assert link.meter.saving == ""
+        await link.edit(receipt, ACK)
+        assert "只剩 6 次调用，留给告警" in link.meter.saving
         await link.ring(LI, "醒醒", key="1")
         assert link.quota.warning == ""
     async with far.client(monthly_calls=10, alarm_reserve=6) as link:
@@ -343,8 +371,42 @@ async def test_progress_is_refused_before_alarms_starve(far: Far) -> None:
         for n in range(3):
             await link.send(chat, say("告警"), key=f"a{n}")
         assert "8/10" in link.quota.warning
+        await far.sim.press(WANG, receipt.id, "ack:1")
+        assert (await first(link)).sender.name == ""
+        assert link.quota.used == 8
         far.clock.go(days=7)
         assert link.quota.used == 0
+        assert link.meter.saving == ""
+
+
+async def test_in_the_reserve_an_alarms_card_is_still_redrawn(far: Far, store: Store) -> None:
+    """Somebody acknowledged it: the group sees so at once, and progress waits for the next month."""
+
+    async def drawn(key: str, unit: Unit) -> Card:
+        living = await unit.outbox.living(key)
+        assert living is not None
+        return say(f"{key} 第 {living.version} 版")
+
+    async def marked(lane: Lane, *keys: str) -> list[str]:
+        far.clock.go(seconds=30)
+        async with store.unit() as unit:
+            for key in keys:
+                await unit.outbox.mark(key, chat, far.clock.now(), lane=lane)
+        await sender.drain()
+        return far.sim.seen(chat)
+
+    async with far.client(monthly_calls=10, alarm_reserve=7) as link:
+        chat = await group(link)
+        sender = Sender(store, {"dingtalk": link}, drawn, far.clock)
+        assert await marked(Lane.PROGRESS, "run:1", "run:2") == [
+            "【run:1 第 1 版】",
+            "【run:2 第 1 版】",
+        ]
+        assert link.meter.saving
+        assert await marked(Lane.PROGRESS, "run:1") == ["【run:1 第 1 版】", "【run:2 第 1 版】"]
+        assert await marked(Lane.ALARM, "run:2") == ["【run:1 第 1 版】", "【run:2 第 2 版】"]
+        # What waits is brought forward, when it becomes urgent.
+        assert await marked(Lane.ALARM, "run:1") == ["【run:1 第 3 版】", "【run:2 第 2 版】"]
 
 
 async def test_a_card_is_not_redrawn_all_the_time(far: Far) -> None:
@@ -455,6 +517,30 @@ async def test_who_never_spoke_is_asked_for_once(far: Far, hidden: bool, name: s
             await far.sim.press(WANG, receipt.id, "ack:1")
             assert (await anext(events)).sender.name == name
         assert far.sim.calls.count("POST /topapi/v2/user/get") == 1
+
+
+@pytest.mark.parametrize("how", Wrong)
+async def test_a_press_is_heard_once_though_its_name_cannot_be_had(far: Far, how: Wrong) -> None:
+    """Who it was is known by the id, and the directory is not asked again; the next one is named."""
+    async with far.client(timeout=0.2) as link:
+        receipt = await link.send(await group(link), ACK, key="1")
+        far.sim.go_wrong("/topapi/v2/user/get", how)
+        events = link.events()
+        heard = []
+        for who in (WANG, WANG, LI):
+            await far.sim.press(who, receipt.id, "ack:1")
+            async with asyncio.timeout(5):
+                heard.append((await anext(events)).sender)
+        far.sim.release()
+        # A token that is not known any more is renewed inside the one question.
+        name = "Wang" if how is Wrong.TOKEN else ""
+        assert [(one.id, one.name) for one in heard] == [
+            (WANG.id, name),
+            (WANG.id, name),
+            (LI.id, "Li"),
+        ]
+        assert not far.sim.wrong
+        assert far.sim.connections == 1
 
 
 async def test_no_secret_is_kept_longer_than_needed(far: Far) -> None:
@@ -589,10 +675,10 @@ async def test_a_broken_frame_hurts_nobody(far: Far) -> None:
 
 
 async def test_a_closed_or_cut_socket_is_opened_again(far: Far) -> None:
-    """After two hundred closes and cuts there is one socket, one loop and no task left over."""
+    """Asked to leave, closed and cut: there is one socket, one loop and no task left over."""
     async with far.client() as link:
         tasks = len(asyncio.all_tasks())
-        for n in range(200):
+        for n in range(30):
             await far.sim.until(lambda: bool(far.sim._sockets))
             before = far.sim.connections
             if n % 3 == 0:
@@ -650,6 +736,24 @@ async def test_a_file_that_cannot_be_had_does_not_lose_the_words(far: Far) -> No
         event = await first(link)
         assert (event.text, event.files) == ("/x", ())
         assert far.sim.replies == ["⚠️ 有文件没有取到，请重新发送"]
+
+
+@pytest.mark.parametrize("how", Wrong)
+async def test_words_with_a_file_are_heard_once_whatever_goes_wrong(far: Far, how: Wrong) -> None:
+    """The file is asked for again, and what is said next is heard next."""
+    async with far.client(timeout=0.2) as link:
+        chat = await group(link)
+        far.sim.go_wrong("/v1.0/robot/messageFiles", how)
+        await far.sim.say(LI, chat, "@Vigilbot /x", [PDF])
+        await far.sim.say(LI, chat, "@Vigilbot /y")
+        events = link.events()
+        async with asyncio.timeout(5):
+            heard = [await anext(events) for _ in range(2)]
+        far.sim.release()
+        told = [(one.text, one.files) for one in heard if isinstance(one, Message)]
+        assert told == [("/x", (PDF,)), ("/y", ())]
+        assert not far.sim.wrong
+        assert far.sim.connections == 1
 
 
 async def test_a_file_waits_over_a_restart(far: Far) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,11 @@ from adapters.card import (
     Tone,
     plain,
 )
-from adapters.dingtalk import wire
+from adapters.dingtalk import draw, forms, numbered, refusals, wire
 from adapters.port import InDoubt, OutsideError, Permanent, Transient, UsageError
 from adapters.words import Chat, Message, Person, Submission
 from runbooks import intake
+from tests.charts import COLUMNS, COURSE
 from tests.sim import dingtalk as sim
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +51,8 @@ RICH = Card(
         Table(("主机", "状态"), (("web|1", "在线"),)),
         Progress(1, 3, "台"),
         Checklist((Item(Mark.DONE, "签约", level=0), Item(Mark.FAILED, "部署", "端口占用"))),
+        COURSE,
+        COLUMNS,
         Buttons((Button("收到", "ack:1|v=2", Style.PRIMARY), Button("看", url="https://x/y"))),
         Form(
             "intake:7",
@@ -73,15 +77,15 @@ def golden(name: str) -> Any:
 
 def test_a_card_fills_the_template() -> None:
     """Every variable is a string, and those with something in them are as written down."""
-    params = wire.draw(RICH, CHAT)
-    assert set(params) == set(wire.VARIABLES)
+    params = draw.draw(RICH, CHAT)
+    assert set(params) == set(draw.VARIABLES)
     filled = {name: value for name, value in params.items() if value}
     assert filled == golden("card.json")
 
 
 def test_a_card_is_read_as_it_was_meant() -> None:
     """What the template shows is the neutral card, whatever signs are in its texts."""
-    assert sim.shown(wire.draw(RICH, CHAT)) == plain(RICH)
+    assert sim.shown(draw.draw(RICH, CHAT)) == plain(RICH)
 
 
 def test_a_group_card_notifies_whoever_it_names() -> None:
@@ -90,7 +94,7 @@ def test_a_group_card_notifies_whoever_it_names() -> None:
     people = (Person("dingtalk", "li", "李工"), Person("dingtalk", "$:outside"), Person("web", "w"))
     at = wire.called(Card("升级", blocks=(Mention(people),)))
     assert at == {"li": "李工"}
-    params = wire.draw(RICH, CHAT)
+    params = draw.draw(RICH, CHAT)
     body = wire.create_card("t", CHAT, params, at, template="T", robot="R")
     assert body["imGroupOpenDeliverModel"] == {"robotCode": "R", "atUserIds": {"li": "李工"}}
     talk = wire.create_card("t", wire.direct(people[0]), params, at, template="T", robot="R")
@@ -100,21 +104,24 @@ def test_a_group_card_notifies_whoever_it_names() -> None:
 def test_a_date_is_typed_in_the_format_that_is_said() -> None:
     due = Input("due", "交付日", Entry.DATE)
     form = Form("go", (due,))
-    _, text = wire.markdown(Card("卡", blocks=(form,)), 1)
+    _, text = numbered.markdown(Card("卡", blocks=(form,)), 1)
     assert "交付日：（格式 2026-11-25）" in text
-    assert "格式 2026-11-25" in wire.draw(Card("卡", blocks=(form,)), CHAT)["form1_1"]
-    typed = wire.entered(form, ["交付日:2026-02-28(格式 2026-11-25)"])
-    assert wire.fill(form, typed, files=False) == {"due": "2026-02-28"}
+    assert "格式 2026-11-25" in draw.draw(Card("卡", blocks=(form,)), CHAT)["form1_1"]
+    typed = numbered.entered(form, ["交付日:2026-02-28(格式 2026-11-25)"])
+    assert forms.fill(form, typed, files=False) == {"due": "2026-02-28"}
     for wrong in ("2026-02-30", "20260228", "2026-2-8", "明天"):
         with pytest.raises(UsageError, match="格式 2026-11-25：交付日"):
-            wire.fill(form, {"due": wrong}, files=False)
+            forms.fill(form, {"due": wrong}, files=False)
 
 
 def test_a_card_without_a_template_is_markdown() -> None:
     """Buttons and forms have numbers, which go on from where the chat is."""
-    title, text = wire.markdown(RICH, 7)
+    title, text = numbered.markdown(RICH, 7)
     assert {"title": title, "text": text} == golden("markdown.json")
-    assert wire.choices(RICH) == (wire.Choice("ack:1|v=2"), wire.Choice("intake:7", form=True))
+    assert numbered.choices(RICH) == (
+        numbered.Choice("ack:1|v=2"),
+        numbered.Choice("intake:7", form=True),
+    )
 
 
 @given(st.text(max_size=400), st.text(max_size=3000), st.text(max_size=200))
@@ -124,11 +131,11 @@ def test_every_value_is_within_its_bytes_or_the_card_is_refused(
     """No text makes a card that DingTalk would cut or refuse."""
     card = Card(title, blocks=(Text(text), Buttons((Button(label, "a"),) * 3)))
     try:
-        params = wire.draw(card, CHAT)
+        params = draw.draw(card, CHAT)
     except Permanent:
         return
-    assert all(wire.size(value) <= wire.VALUE_BYTES for value in params.values())
-    for name in wire.ROWS:
+    assert all(draw.size(value) <= draw.VALUE_BYTES for value in params.values())
+    for name in draw.ROWS:
         json.loads(params[name] or "[]")
 
 
@@ -136,13 +143,13 @@ def test_every_value_is_within_its_bytes_or_the_card_is_refused(
 def test_escaped_text_is_read_as_it_is(text: str) -> None:
     """No sign of Markdown does anything inside a text."""
     text = text.lstrip("　")
-    assert sim.read(wire.escape(text)) == text
+    assert sim.read(draw.escape(text)) == text
 
 
 def test_the_onboarding_form_fits_the_template() -> None:
     """The largest real form is spread over the parts of one slot."""
-    params = wire.draw(intake.form("某某有限公司"), CHAT)
-    parts = [json.loads(params[name])["fields"] for name in wire.form_names(1) if params[name]]
+    params = draw.draw(intake.form("某某有限公司"), CHAT)
+    parts = [json.loads(params[name])["fields"] for name in draw.form_names(1) if params[name]]
     assert len(parts) > 1
     asked = next(b for b in intake.form().blocks if isinstance(b, Form))
     assert [f["name"] for part in parts for f in part] == [i.name for i in asked.inputs]
@@ -160,14 +167,14 @@ def test_the_onboarding_form_fits_the_template() -> None:
 def test_too_much_is_refused(card: Card) -> None:
     """A card that the template cannot hold is refused before anything is sent."""
     with pytest.raises(Permanent, match="放不下"):
-        wire.draw(card, CHAT)
+        draw.draw(card, CHAT)
 
 
 def test_a_long_card_is_spread_over_its_paragraphs() -> None:
     """Hundreds of lines and one very long one are all there, in order."""
     lines = "\n".join(f"{n}. *主机* web-{n} 在线" for n in range(200))
     card = Card("清单", blocks=(Text(lines), Text("长" * 1_000)))
-    params = wire.draw(card, CHAT)
+    params = draw.draw(card, CHAT)
     assert params["body5"]
     read = sim.shown(params)
     assert lines in read
@@ -178,8 +185,8 @@ def test_a_form_is_cut_where_its_bytes_end() -> None:
     """Whatever the length of its inputs, no part of a form is too long for its variable."""
     for length in range(100):
         form = Form("a", tuple(Input(f"n{n}", "x" * length) for n in range(12)))
-        params = wire.draw(Card("c", blocks=(form,)), CHAT)
-        assert all(wire.size(params[name]) <= wire.VALUE_BYTES for name in wire.form_names(1))
+        params = draw.draw(Card("c", blocks=(form,)), CHAT)
+        assert all(draw.size(params[name]) <= draw.VALUE_BYTES for name in draw.form_names(1))
 
 
 def test_a_choice_with_more_options_than_a_value_holds_is_several_fields() -> None:
@@ -187,9 +194,9 @@ def test_a_choice_with_more_options_than_a_value_holds_is_several_fields() -> No
     options = tuple((f"line-{n}", f"第 {n} 步：检查") for n in range(30))
     steps = Input("lines", "要重做的步骤", Entry.CHOICES, options, "line-0,line-29", required=True)
     form = Form("a", (Input("why", "原因"), steps))
-    params = wire.draw(Card("c", blocks=(form,)), CHAT)
-    assert all(wire.size(value) <= wire.VALUE_BYTES for value in params.values())
-    parts = [json.loads(params[n])["fields"] for n in wire.form_names(1) if params[n]]
+    params = draw.draw(Card("c", blocks=(form,)), CHAT)
+    assert all(draw.size(value) <= draw.VALUE_BYTES for value in params.values())
+    parts = [json.loads(params[n])["fields"] for n in draw.form_names(1) if params[n]]
     fields = [one for part in parts for one in part]
     offered = [(o["value"], o["text"]) for one in fields for o in one.get("options", ())]
     assert offered == list(options)
@@ -205,12 +212,12 @@ def test_a_choice_with_more_options_than_a_value_holds_is_several_fields() -> No
     private = {"cardPrivateData": {"actionIds": ["submit"], "params": sent}}
     values = wire.press({**pressed, "content": json.dumps(private)}).values
     assert values == {"why": "慢", "lines": "line-3,line-28"}
-    assert wire.fill(form, values, files=False) == dict(values)
+    assert forms.fill(form, values, files=False) == dict(values)
 
 
 def test_half_a_character_is_mended() -> None:
     """JSON cannot carry it, so it becomes a question mark."""
-    params = wire.draw(Card("\ud800", blocks=(Text("\ud800"),)), CHAT)
+    params = draw.draw(Card("\ud800", blocks=(Text("\ud800"),)), CHAT)
     assert (params["title"], params["body1"]) == ("?", "?")
 
 
@@ -297,33 +304,33 @@ def test_what_an_answer_means(
     status: int, text: str, repeatable: bool, kind: type[OutsideError] | None
 ) -> None:
     """The code is looked at before the status: a 403 may be a limit, and a 200 a refusal."""
-    error = wire.refusal(status, text, doing="发消息", repeatable=repeatable)
+    error = refusals.refusal(status, text, doing="发消息", repeatable=repeatable)
     assert (type(error) if error else None) is kind
 
 
 def test_typed_answers() -> None:
     """Full-width digits and blanks will do; other texts are no answers."""
-    assert wire.typed(" 确认 １２ ") == wire.Typed(12, form=False, lines=())
-    assert wire.typed("提交3\n公司：甲\n\n 台数: 2") == wire.Typed(
+    assert numbered.typed(" 确认 １２ ") == numbered.Typed(12, form=False, lines=())
+    assert numbered.typed("提交3\n公司：甲\n\n 台数: 2") == numbered.Typed(
         3, form=True, lines=("公司:甲", "台数: 2")
     )
-    assert wire.typed("确认一下 3") is None
-    assert wire.typed("请确认 3") is None
+    assert numbered.typed("确认一下 3") is None
+    assert numbered.typed("请确认 3") is None
 
 
 def test_a_form_is_filled_and_checked() -> None:
     """Prefilled values stay, and every bad one is named in one sentence."""
     form = next(block for block in RICH.blocks if isinstance(block, Form))
-    filled = wire.fill(form, {"company": "甲"}, files=False)
+    filled = forms.fill(form, {"company": "甲"}, files=False)
     assert (filled["count"], filled["tier"], filled["channels"]) == ("3", "pro", "")
     with pytest.raises(UsageError) as refused:
-        wire.fill(form, {"count": "nan", "tier": "x", "channels": "dd,y", "z": "1"}, files=True)
+        forms.fill(form, {"count": "nan", "tier": "x", "channels": "dd,y", "z": "1"}, files=True)
     for word in ("公司", "台数", "套餐", "渠道", "z"):
         assert word in str(refused.value)
     needed = Form("a", (Input("f", "清单", Entry.FILE, required=True),))
     with pytest.raises(UsageError, match="清单"):
-        wire.fill(needed, {}, files=False)
-    assert wire.fill(needed, {}, files=True) == {}
+        forms.fill(needed, {}, files=False)
+    assert forms.fill(needed, {}, files=True) == {}
 
 
 def test_the_shipped_template_knows_every_variable() -> None:
@@ -332,8 +339,54 @@ def test_the_shipped_template_knows_every_variable() -> None:
     envelope = json.loads(path.read_text(encoding="utf-8"))
     editor = json.loads(envelope["editorData"])
     declared = {one["name"]: one["private"] for one in editor["variableList"]}
-    assert {name for name, private in declared.items() if not private} == set(wire.VARIABLES)
-    assert {name for name, private in declared.items() if private} == {wire.NOTICE}
+    assert {name for name, private in declared.items() if not private} == set(draw.VARIABLES)
+    assert {name for name, private in declared.items() if private} == {draw.NOTICE}
     tree = json.dumps(editor["schema"]["componentsTree"])
-    for name in (*wire.VARIABLES, wire.NOTICE):
+    for name in (*draw.VARIABLES, draw.NOTICE):
         assert f'"{name}"' in tree or f"${{{name}}}" in tree, name
+
+
+_NAMES = re.compile(r"`(\w+?)(\d+)` … `\1(\d+)`|`(\w+)`")
+
+
+def _declared(cell: str) -> list[str]:
+    """Return the names in a cell of the guide's table: `a1` … `a3` are three."""
+    return [
+        name
+        for stem, low, high, alone in _NAMES.findall(cell)
+        for name in ([alone] if alone else [f"{stem}{n}" for n in range(int(low), int(high) + 1)])
+    ]
+
+
+def test_the_guide_declares_what_the_shipped_template_does() -> None:
+    """Whoever builds it by hand finds every variable with its type, and every colour of `tone`."""
+    guide = (ROOT / "docs/dingtalk.md").read_text(encoding="utf-8")
+    table = guide.partition("| 组件 | 变量 | 类型 | 说明 |")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.split("\n")[2:]]
+    told = [(name, kind) for _, names, kind, _ in rows for name in _declared(names)]
+    envelope = json.loads((ROOT / "docs/dingtalk-card-template.json").read_text(encoding="utf-8"))
+    editor = json.loads(envelope["editorData"])
+    declared = [*editor["variableList"], *editor["localList"]]
+    assert sorted(told) == sorted((one["name"], one["type"]) for one in declared)
+    (tone,) = (what for _, names, _, what in rows if names == "`tone`")
+    assert set(re.findall(r"`(\w+)`", tone)) == set(draw.COLOURS.values())
+
+
+def test_the_guide_tries_it_out_and_names_what_the_bot_says_when_it_fails() -> None:
+    """Run it, pair, choose the operations group, begin; what stands in its fault table is said."""
+    guide = (ROOT / "docs/dingtalk.md").read_text(encoding="utf-8")
+    trying = guide.partition("试一遍\n")[2].partition("\n## ")[0]
+    steps, _, faults = trying.partition("| 现象 | 原因 |")
+    said = ("vigilbot run", "/pair ", "/ops", "/onboard ", "/bind ")
+    assert sorted(steps.index(each) for each in said) == [steps.index(each) for each in said]
+    code = "".join(
+        path.read_text(encoding="utf-8")
+        for path in sorted((ROOT / "adapters/dingtalk").glob("*.py"))
+    )
+    cells = [row.split("|")[1] for row in faults.split("\n")[2:] if row]
+    words = [
+        quoted for cell in cells for quoted in re.findall(r"`([^`]*[\u4e00-\u9fff][^`]*)`", cell)
+    ]
+    pieces = [part for each in words for part in re.split(r" … |，", each) if part != "确认 3"]
+    assert len(pieces) > 6
+    assert [part for part in pieces if part not in code] == []

@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import tarfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from adapters.llm import OpenAiModel
 from adapters.port import Account, Answer, Monitor
 from adapters.ssh import SshServers
 from adapters.vigilops import VigilOpsMonitors
-from adapters.words import Secret
+from adapters.words import Chat, Secret
 from bot.cli import main
 from bot.config import Settings, load
 from bot.demo.hosts import Hosts, Spec
@@ -35,6 +36,7 @@ from bot.doctor import (
     web_chat,
     web_port,
 )
+from runbooks.walk import OPERATIONS
 from storage import migrate
 from storage.store import Store
 from storage.vault import Seal
@@ -104,6 +106,11 @@ async def test_a_database_is_written_to_and_left_as_it_was(tmp_path: Path) -> No
         await store.create()
         async with store.unit() as unit:
             await unit.vault.put("a", Secret("b"))
+        group = await found(settings, "运营群")
+        assert (group.mark, "/ops" in group.what) == (Mark.WARNING, True)
+        async with store.unit() as unit:
+            await unit.outbox.mark(OPERATIONS, Chat("web", "ops"), datetime.now(tz=UTC))
+    assert await found(settings, "运营群") == Finding("运营群", Mark.OK, "已设置")
     assert await found(settings, "数据库") == Finding(
         "数据库", Mark.OK, f"可以写入，版本 {migrate.newest()}"
     )
@@ -319,6 +326,15 @@ def test_the_exit_code_tells_scripts(tmp_path: Path, typed: Callable[[str], Any]
 def test_migrate_says_from_where_to_where(typed: Callable[[str], Any]) -> None:
     assert typed("migrate") == (0, f"数据库：空 → {migrate.newest()}\n")
     assert typed("migrate") == (0, f"已是最新：{migrate.newest()}\n")
+
+
+async def test_a_gateway_that_is_told_numbers_in_the_open_is_named(tmp_path: Path) -> None:
+    env = {"ESCALATION__GATEWAY_KEY": "env:PASS"}
+    open_ = configured(tmp_path, ESCALATION__GATEWAY_URL="http://sms.example/call", **env)
+    warned = await found(open_, "呼叫网关")
+    assert (warned.mark, "明文" in warned.what) == (Mark.WARNING, True)
+    safe = configured(tmp_path, ESCALATION__GATEWAY_URL="https://sms.example/call", **env)
+    assert (await found(safe, "呼叫网关")).mark is Mark.OK
 
 
 async def test_the_mail_server_is_signed_in_to(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from adapters.card import Button, Buttons, Card, Entry, Form, Input, say
-from adapters.feishu.link import Feishu, Hook
+from adapters.card import Button, Buttons, Card, Entry, Form, Input, Text, say
+from adapters.feishu.link import Feishu, Hook, Pace
 from adapters.port import InDoubt, OutsideError, Permanent, Transient
 from adapters.words import Chat, Click, Event, File, Message, Person, Receipt, Secret, Submission
 from tests.conftest import HandClock
@@ -21,13 +23,16 @@ from tests.sim.feishu import BOT, Fault, FeishuSim
 LI = Person("feishu", "ou_li", "Li")
 WANG = Person("feishu", "ou_wang", "Wang")
 PRESSED = "ack:1|v=2"
+STATES: dict[str, Path] = {}
+"""The file of each app's bot."""
 
 
 @pytest.fixture
-async def sim(clock: HandClock) -> AsyncIterator[FeishuSim]:
+async def sim(clock: HandClock, tmp_path: Path) -> AsyncIterator[FeishuSim]:
     async with FeishuSim(clock) as running:
         running.person("Li")
         running.person("Wang")
+        STATES[running.app_id] = tmp_path / "feishu.sqlite"
         yield running
 
 
@@ -37,17 +42,20 @@ def link(
     beat: float = 20.0,
     hook: Hook | None = None,
     urgency: str = "app",
+    owner: str = "",
 ) -> Feishu:
     """Return a link that is not judged by how slow this machine is."""
     return Feishu(
         sim.app_id,
         Secret(sim.secret),
+        state=STATES[sim.app_id],
         clock=sim.clock,
         base_url=sim.base_url,
         patience=patience,
         beat=beat,
         hook=hook,
         urgency=urgency,
+        owner=owner,
     )
 
 
@@ -221,6 +229,89 @@ async def test_a_doubtful_send_is_not_repeated_when_feishu_has_forgotten_it(
         assert sim.seen(chat.id) == [say("新")]
 
 
+@pytest.mark.parametrize("deed", ["send", "upload-post", "ring", "open"])
+async def test_a_doubt_outlives_a_restart(sim: FeishuSim, deed: str) -> None:
+    """Two hours after a lost answer another process asks for the same: it is not done twice, and
+    within the hour the same key finds what was done."""
+    do, path = DEEDS[deed]
+    async with link(sim) as feishu:
+        chat = await feishu.open_chat("客户甲", [LI], key="k")
+        receipt = await feishu.send(chat, say("旧"), key="k")
+        sim.misbehave(path, Fault.LOST)
+        with pytest.raises(Transient):
+            await do(feishu, chat, receipt)
+        done = picture(sim)
+    await now(sim).sleep(timedelta(hours=2).total_seconds())
+    async with link(sim) as feishu:
+        with pytest.raises(InDoubt):
+            await do(feishu, chat, receipt)
+    assert picture(sim) == done
+
+
+async def test_a_deed_that_a_kill_cut_short_is_in_doubt(sim: FeishuSim) -> None:
+    """It was done, and nobody was left to hear of it: hours later it is not done again."""
+    async with link(sim) as feishu:
+        chat = await feishu.open_chat("客户甲", [LI], key="k")
+        sim.misbehave("POST /open-apis/im/v1/messages", Fault.SILENT)
+        sending = asyncio.create_task(feishu.send(chat, say("新"), key="1"))
+        await sim.until(lambda: bool(sim.posts))
+        sending.cancel()
+        await asyncio.wait({sending})
+    await now(sim).sleep(timedelta(hours=2).total_seconds())
+    async with link(sim) as feishu:
+        with pytest.raises(InDoubt):
+            await feishu.send(chat, say("新"), key="1")
+    assert sim.seen(chat.id) == [say("新")]
+
+
+@pytest.mark.parametrize("deed", ["send", "upload-post", "ring", "open"])
+async def test_what_is_done_is_known_when_feishu_has_forgotten_it(
+    sim: FeishuSim, deed: str
+) -> None:
+    """Killed after the answer and before it was written down elsewhere: two hours later the same
+    key gives what it gave."""
+    do, _ = DEEDS[deed]
+    async with link(sim) as feishu:
+        chat = await feishu.open_chat("客户甲", [LI], key="k")
+        receipt = await feishu.send(chat, say("旧"), key="k")
+        first, done = await do(feishu, chat, receipt), picture(sim)
+    await now(sim).sleep(timedelta(hours=2).total_seconds())
+    async with link(sim) as feishu:
+        assert await do(feishu, chat, receipt) == first
+    assert picture(sim) == done
+
+
+async def test_what_was_refused_is_not_in_doubt(sim: FeishuSim) -> None:
+    """Feishu said no, and nothing was done: hours later, after a restart, it is simply sent."""
+    async with link(sim) as feishu:
+        chat = await feishu.open_chat("客户甲", [LI], key="k")
+        for fault in (Fault.TOO_MANY, Fault.DENIED):
+            sim.misbehave("POST /open-apis/im/v1/messages", fault)
+            with pytest.raises((Transient, Permanent)):
+                await feishu.send(chat, say("新"), key="1")
+    await now(sim).sleep(timedelta(hours=2).total_seconds())
+    async with link(sim) as feishu:
+        await feishu.send(chat, say("新"), key="1")
+    assert sim.seen(chat.id) == [say("新")]
+
+
+async def test_feishu_forgets_a_key_after_an_hour(sim: FeishuSim, tmp_path: Path) -> None:
+    """A bot that has lost its file says it twice: so the file is what the others lean on."""
+    async with link(sim) as feishu:
+        chat = await feishu.open_chat("客户甲", [LI], key="k")
+        await feishu.send(chat, say("新"), key="1")
+    STATES[sim.app_id] = tmp_path / "other.sqlite"
+    async with link(sim) as feishu:
+        await now(sim).sleep(timedelta(minutes=59).total_seconds())
+        await feishu.send(chat, say("新"), key="1")
+        assert len(sim.seen(chat.id)) == 1
+    STATES[sim.app_id] = tmp_path / "third.sqlite"
+    async with link(sim) as feishu:
+        await now(sim).sleep(timedelta(minutes=1).total_seconds())
+        await feishu.send(chat, say("新"), key="1")
+    assert len(sim.seen(chat.id)) == 2
+
+
 async def test_a_living_card_is_posted_anew_before_feishu_lets_it_die(sim: FeishuSim) -> None:
     """On the thirteenth day: the old one names the new one, once, though the first try was cut; the
     new one is pinned and lives on. A restart asks Feishu how old the card is."""
@@ -280,6 +371,83 @@ async def test_a_storm_of_calls_keeps_to_the_limits(sim: FeishuSim) -> None:
         for number in range(12):
             await feishu.edit(receipt, say(f"{number}"))
         assert len(sim.seen(chat.id)) == 13
+
+
+async def test_a_storm_of_calls_keeps_to_the_minute_of_each_interface(sim: FeishuSim) -> None:
+    """Feishu has 50 calls a second and 1,000 a minute for one interface: more than that is asked for
+    and nothing is refused. Another interface is not held up by it."""
+    async with link(sim) as feishu:
+        began = now(sim).now()
+        await ask(feishu, 900, pause=0)
+        await feishu.open_chat("客户甲", [LI], key="k")
+        assert now(sim).now() - began < timedelta(minutes=1)
+        await ask(feishu, 101, pause=0)
+        assert now(sim).now() - began >= timedelta(minutes=1)
+
+
+async def test_feishu_refuses_what_is_too_often(sim: FeishuSim, monkeypatch: Any) -> None:
+    """Without our own pace the far side says no, and for how long."""
+    monkeypatch.setattr(Pace, "turn", _at_once)
+    async with link(sim) as feishu:
+        with pytest.raises(Transient) as refused:
+            await ask(feishu, 51, pause=0)
+        assert refused.value.retry_after == 1
+        await now(sim).sleep(1)
+        with pytest.raises(Transient) as refused:
+            await ask(feishu, 1000, pause=0.03)
+        assert refused.value.retry_after == 60
+
+
+async def ask(feishu: Feishu, count: int, *, pause: float) -> None:
+    """Call one interface so often, with seconds between."""
+    for _ in range(count):
+        await feishu._clock.sleep(pause)
+        await feishu.lacking()
+
+
+async def _at_once(_: Pace, key: str) -> None:
+    """Wait for nothing."""
+
+
+@pytest.mark.parametrize("owner", [WANG.id, ""])
+async def test_a_new_group_has_the_owner_that_was_set_and_the_bot_as_manager(
+    sim: FeishuSim, owner: str
+) -> None:
+    """A manager may take people in and insist, whoever owns the group; without an owner it is the
+    bot's."""
+    async with link(sim, owner=owner) as feishu:
+        chat = await feishu.open_chat("客户甲", [LI], key="k")
+    group = sim.groups[chat.id]
+    assert (group.owner, group.managers) == (owner or BOT, {BOT})
+
+
+async def test_a_group_that_threw_the_bot_out_is_named(sim: FeishuSim) -> None:
+    """Only a person can take it in again: Permanent, and a form there keeps its words."""
+    async with link(sim) as feishu:
+        chat = await feishu.open_chat("客户甲", [LI], key="k")
+        sim.groups[chat.id].has_bot = False
+        with pytest.raises(Permanent, match=r"机器人不在这个群里.*230002"):
+            await feishu.send(chat, say("新"), key="1")
+        with pytest.raises(Permanent, match="230002"):
+            await feishu.upload(chat, File("报告.txt", b"1"), key="1")
+        assert sim.seen(chat.id) == []
+        sim.groups[chat.id].has_bot = True
+        await feishu.send(chat, say("新"), key="1")
+        assert sim.seen(chat.id) == [say("新")]
+
+
+async def test_who_has_200_urgent_ones_unread_gets_the_words_alone(sim: FeishuSim) -> None:
+    """Feishu takes no more urgent ones then, in no way; once they are read it does."""
+    async with link(sim, urgency="phone") as feishu:
+        direct = sim.direct(LI.id)
+        for number in range(200):
+            sim.insist(sim._keep(direct.id, BOT, "text", f'{{"text": "{number}"}}'), LI.id)
+        await feishu.ring(LI, "醒醒", key="1")
+        assert sim.seen(direct.id)[-1] == "醒醒"
+        assert sim.urgencies == []
+        sim.look(LI.id)
+        await feishu.ring(LI, "再醒醒", key="2")
+        assert sim.urgencies == ["phone"]
 
 
 async def test_who_cannot_be_taken_in_is_named(sim: FeishuSim) -> None:
@@ -351,7 +519,8 @@ async def test_wrong_credentials_are_named_and_not_shown(
     sim: FeishuSim, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The error says what to check; neither it nor the log holds the secret."""
-    wrong = Feishu("cli_x", Secret("wr0ng-s3cret"), clock=sim.clock, base_url=sim.base_url)
+    state, secret = STATES[sim.app_id], Secret("wr0ng-s3cret")
+    wrong = Feishu("cli_x", secret, state=state, clock=sim.clock, base_url=sim.base_url)
     with pytest.raises(Permanent, match="App Secret") as refused:
         await wrong.__aenter__()
     assert "wr0ng-s3cret" not in repr(refused.value) + str(refused.value.__cause__)
@@ -400,6 +569,51 @@ async def test_a_press_is_answered_by_a_toast(
         await feishu.answer(click, "还没轮到你", ok=False)
         await sim.until(lambda: bool(sim.acks))
         assert sim.acks == [(click.id, 200, {"toast": {"type": "error", "content": "还没轮到你"}})]
+
+
+async def test_a_press_is_answered_with_the_card_as_it_is_now(sim: FeishuSim) -> None:
+    """The answer redraws the pressed card for everybody, before any edit of it."""
+    after = say("已确认")
+    drawn: list[str] = []
+
+    async def redraw(message: str) -> Card | None:
+        drawn.append(message)
+        return after
+
+    async with link(sim) as feishu:
+        chat = await feishu.open_chat("客户甲", [LI], key="k")
+        receipt = await feishu.send(chat, button(), key="1")
+        await sim.press(LI.id, receipt.id, PRESSED)
+        click = await next_event(feishu)
+        assert isinstance(click, Click)
+        await feishu.answer(click, "好", ok=True, redraw=redraw)
+        await sim.until(lambda: bool(sim.acks))
+        assert drawn == [receipt.id]
+        assert sim.seen(chat.id) == [after]
+        assert sim.acks[0][2]["toast"] == {"type": "success", "content": "好"}
+
+
+@pytest.mark.parametrize(
+    "card", [None, Card("太大", blocks=(Text("字" * 20_000),))], ids=["none", "huge"]
+)
+async def test_a_card_that_no_answer_can_carry_is_left_to_the_edit(
+    sim: FeishuSim, card: Card | None
+) -> None:
+    """Nothing living, or more than Feishu takes: the presser is told all the same."""
+
+    async def redraw(_: str) -> Card | None:
+        return card
+
+    async with link(sim) as feishu:
+        chat = await feishu.open_chat("客户甲", [LI], key="k")
+        receipt = await feishu.send(chat, button(), key="1")
+        await sim.press(LI.id, receipt.id, PRESSED)
+        click = await next_event(feishu)
+        assert isinstance(click, Click)
+        await feishu.answer(click, "好", ok=True, redraw=redraw)
+        await sim.until(lambda: bool(sim.acks))
+        assert sim.acks[0][2] == {"toast": {"type": "success", "content": "好"}}
+        assert sim.seen(chat.id) == [button()]
 
 
 async def test_a_press_without_an_answer_is_acknowledged_in_time(sim: FeishuSim) -> None:
@@ -493,19 +707,30 @@ async def test_a_form_takes_the_files_that_its_sender_posted_since(sim: FeishuSi
         assert form.values == {"count": "3"}
 
 
-@pytest.mark.parametrize("fault", [Fault.DENIED, Fault.BROKEN], ids=str)
-async def test_a_form_whose_files_cannot_be_had_comes_without_them(
-    sim: FeishuSim, fault: Fault
+@pytest.mark.parametrize(
+    ("faults", "names"),
+    [
+        ([Fault.DENIED], []),
+        ([Fault.BROKEN, Fault.TOO_MANY], ["甲.csv"]),
+        ([Fault.BROKEN, Fault.LOST, Fault.ABORTED], []),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("call", ["messages", "/resources/"])
+async def test_a_forms_files_are_asked_for_thrice(
+    sim: FeishuSim, call: str, faults: list[Fault], names: list[str]
 ) -> None:
-    """It is never sent again, so it is not thrown away: what reads it asks for the file."""
+    """It is never sent again, so it is not thrown away: without its files what reads it asks for
+    them."""
     async with link(sim) as feishu:
         chat = await feishu.open_chat("客户甲", [LI], key="k")
         receipt = await feishu.send(chat, Card("信息", blocks=(FORM,)), key="1")
-        sim.misbehave("GET /open-apis/im/v1/messages", fault)
+        sim.post_file(LI.id, chat.id, File("甲.csv", b"1"))
+        sim.misbehave("GET /open-apis/im/v1/messages" if call == "messages" else call, *faults)
         await sim.submit(LI.id, receipt.id, FORM.action, {})
         form = await next_event(feishu)
         assert isinstance(form, Submission)
-        assert form.files == ()
+        assert [one.name for one in form.files] == names
 
 
 # -- messages ---------------------------------------------------------------------------------
@@ -662,6 +887,42 @@ async def test_a_person_may_write_to_the_bot_alone(sim: FeishuSim) -> None:
         assert sim.seen(direct)[-1] == say("正常")
 
 
+async def test_a_bare_command_in_a_group_is_heard(sim: FeishuSim) -> None:
+    """With im:message.group_msg Feishu tells of every word in a group: a command needs no mention,
+    and brings the file that it answers."""
+    file = File("服务器.csv", b"name,host\n")
+    async with link(sim) as feishu:
+        chat = await feishu.open_chat("客户甲", [LI], key="k")
+        posted = sim.post_file(LI.id, chat.id, file)
+        await sim.deliver(sim.said(LI.id, chat.id, "/server add", posted.id))
+        message = await next_event(feishu)
+        assert isinstance(message, Message)
+        assert (message.chat.id, message.text, message.files) == (chat.id, "/server add", (file,))
+
+
+async def test_what_people_post_for_each_other_is_not_fetched(sim: FeishuSim) -> None:
+    """A file in a group, and an answer to one, that ask nothing of the bot: they are heard and left
+    where they are. Said to the bot alone, or with a mention, they are fetched."""
+    file = File("工资.xlsx", b"1")
+    async with link(sim) as feishu:
+        chat = await feishu.open_chat("客户甲", [LI], key="k")
+        reader = Reader(feishu)
+        posted = sim.post_file(LI.id, chat.id, file)
+        await sim.deliver(sim.told(posted))
+        await sim.deliver(sim.said(LI.id, chat.id, "看一下这个", posted.id))
+        for _ in range(2):
+            message = await reader.next()
+            assert isinstance(message, Message)
+            assert message.files == ()
+        assert not [name for name in sim.calls if name.startswith("GET /open-apis/im/v1/messages")]
+        await sim.deliver(sim.said(LI.id, chat.id, "@Vigilbot 看一下这个", posted.id))
+        await sim.deliver(sim.told(sim.post_file(LI.id, sim.direct(LI.id).id, file)))
+        for _ in range(2):
+            message = await reader.next()
+            assert isinstance(message, Message)
+            assert message.files == (file,)
+
+
 async def test_a_menu_is_a_command(sim: FeishuSim) -> None:
     async with link(sim) as feishu:
         operator = {"operator_name": "Li", "operator_id": {"open_id": LI.id}}
@@ -726,19 +987,6 @@ async def test_what_was_said_while_the_link_was_down_is_heard(sim: FeishuSim) ->
         message = await next_event(feishu)
         assert isinstance(message, Message)
         assert message.text == "断线时"
-
-
-async def test_two_hundred_reconnects_leave_nothing_behind(sim: FeishuSim) -> None:
-    async with link(sim) as feishu:
-        await sim.until(lambda: bool(sim.links))
-        before = len(asyncio.all_tasks())
-        for made in range(2, 202):
-            sim.abort()
-            await sim.until(lambda made=made: sim.calls["GET /ws"] == made and bool(sim.links))  # type: ignore[misc]
-        assert len(asyncio.all_tasks()) <= before + 2
-        assert feishu._socket
-        assert len(sim.links) == 1
-    assert not [one for one in asyncio.all_tasks() if one.get_name().startswith("feishu")]
 
 
 async def test_an_app_that_feishu_no_longer_accepts_is_no_silent_zombie(sim: FeishuSim) -> None:

@@ -37,11 +37,13 @@ from adapters.card import (
     plain,
     say,
 )
+from adapters.chart import Chart, Kind, Series
 from adapters.feishu import draw, wire
 from adapters.feishu.socket import Fragments, pause
 from adapters.feishu.wire import Attached
 from adapters.port import InDoubt, Permanent, Transient
 from adapters.words import Chat, Click, File, Message, Person, Secret, Submission
+from tests.charts import COLUMNS, COURSE
 from tests.sim.feishu import read, wrong_in
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "feishu"
@@ -61,6 +63,8 @@ RICH = Card(
         Table(("主机", "状态"), (("web-1", "在线"), ("web-2", "离线"))),
         Progress(1, 3, "台"),
         Checklist((Item(Mark.DONE, "签约", level=0), Item(Mark.FAILED, "部署", "端口占用"))),
+        COURSE,
+        COLUMNS,
         Buttons(
             (
                 Button("收到", "ack:1|v=2", Style.PRIMARY, confirm="确定？"),
@@ -151,6 +155,7 @@ BLOCKS = st.one_of(
         ).map(tuple),
     ),
     st.just(Table(("一", "二"), (("", "<at id=all></at>"),))),
+    st.sampled_from([COURSE, COLUMNS]),
     st.builds(Progress, st.integers(0, 5), st.integers(0, 5), WORDS),
     st.builds(
         Checklist,
@@ -192,6 +197,77 @@ def test_the_sixth_table_is_lines() -> None:
     drawn = draw.draw(Card("表", blocks=(table,) * 6))
     assert [one["tag"] for one in drawn["body"]["elements"]] == ["table"] * 5 + ["div"]
     assert wrong_in(drawn) == ""
+
+
+def test_the_sixth_chart_is_words() -> None:
+    """Feishu advises five."""
+    drawn = draw.draw(Card("图", blocks=(COURSE,) * 6))
+    assert [one["tag"] for one in drawn["body"]["elements"]] == ["chart"] * 5 + ["div"]
+    assert wrong_in(drawn) == ""
+    assert plain(read(drawn)) == plain(Card("图", blocks=(COURSE,) * 6))
+
+
+def test_labels_that_look_the_same_stand_apart() -> None:
+    """An hour that the clock has twice: VChart would put both into one place."""
+    twice = Chart("新告警", Kind.BAR, ("01:00", "01:00"), (Series("", (1.0, 2.0)),))
+    drawn = draw.draw(Card("图", blocks=(twice,)))
+    assert wrong_in(drawn) == ""
+    assert plain(read(drawn)).replace("\u200b", "") == plain(Card("图", blocks=(twice,)))
+
+
+def test_columns_of_several_series_stand_beside_each_other() -> None:
+    both = Chart(
+        "时间", Kind.BAR, ("一", "二"), (Series("a", (1.0, 2.0)), Series("b", (3.0, None)))
+    )
+    drawn = draw.draw(Card("图", blocks=(both,)))
+    assert drawn["body"]["elements"][0]["chart_spec"]["xField"] == ["x", "s"]
+    assert wrong_in(drawn) == ""
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "why"),
+    [
+        ("colour", "red", "unknown property in chart"),
+        ("aspect_ratio", "3:1", "aspect_ratio"),
+        ("color_theme", "dark", "color_theme"),
+        ("height", "1000px", "height"),
+        ("chart_spec.onClick", "() => 1", "onClick"),
+        ("chart_spec.type", "spline", "spline"),
+        ("chart_spec.yField", "z", "does not fit"),
+        ("chart_spec.data", {"values": []}, "does not fit"),
+        ("chart_spec.data", {"values": [{"x": "a", "y": "1", "s": "b"}]}, "a number"),
+        ("chart_spec.data", {"values": [{"x": "a", "y": 1, "s": "b"}] * 2}, "one place"),
+        ("chart_spec.type", "bar", "one place"),
+    ],
+)
+def test_the_simulator_takes_no_chart_that_feishu_would_not_show(
+    place: str, value: object, why: str
+) -> None:
+    card = draw.draw(Card("图", blocks=(COURSE,)))
+    there = chart = card["body"]["elements"][0]
+    *inner, name = place.split(".")
+    for step in inner:
+        there = there[step]
+    there[name] = value
+    assert why in wrong_in(card)
+    card["body"]["elements"] = [chart] * 6
+    assert wrong_in(card)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("type", "default"), ("placeholder", None), ("initial_date", "2026-02-30"), ("value", "a")],
+)
+def test_the_simulator_takes_no_date_picker_that_feishu_would_not_show(
+    name: str, value: object
+) -> None:
+    """It has neither a type nor a value, and without a date it needs words to show."""
+    card = draw.draw(Card("", blocks=(Form("go", (Input("due", "交付日", Entry.DATE),)),)))
+    assert wrong_in(card) == ""
+    picker = card["body"]["elements"][0]["elements"][1]
+    assert picker["tag"] == "date_picker"
+    picker[name] = value
+    assert "date_picker" in wrong_in(card)
 
 
 def test_half_a_character_is_mended() -> None:
@@ -267,6 +343,16 @@ def decode(name: str) -> wire.Incoming:
     incoming = wire.decode(golden(name), platform="feishu", bot=BOT)
     assert incoming
     return incoming
+
+
+def test_the_permissions_that_the_page_asks_for_are_those_that_are_checked() -> None:
+    """What is pasted in bulk is what `vigilbot doctor` looks for, and each is explained below."""
+    page = (Path(__file__).parents[2] / "docs/feishu.md").read_text(encoding="utf-8")
+    pasted, table = page.split("```json\n")[1].split("```")[:2]
+    asked = json.loads(pasted)["scopes"]["tenant"]
+    checked = [need.names[0] for need in (*wire.NEEDS, wire.URGENT["app"])]
+    assert sorted(asked) == sorted(checked)
+    assert [name for name in checked if f"| `{name}`" not in table] == []
 
 
 def test_a_message_of_a_group() -> None:

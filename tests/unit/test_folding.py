@@ -10,13 +10,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-from adapters.sources import SOURCES
-from adapters.words import Chat
+import pytest
+import sqlalchemy as sa
+
+from adapters.card import loads, plain
+from adapters.sources import SOURCES, Source
+from adapters.words import Alert, Chat, Severity
 from bot.folding import ALL, SLICE, Folding
+from bot.refolding import again
+from runbooks.alerting import quiet, show
 from runbooks.kit import Kit
+from runbooks.walk import OPERATIONS
 from storage.intake import Intake
 from storage.records import Accepted, Customer, Incident
-from storage.store import Store
+from storage.store import DatabaseError, Store
+from storage.vault import Seal
 
 
 @dataclass
@@ -212,6 +220,151 @@ async def test_what_cannot_be_read_stops_nothing(store: Store, clock: Any) -> No
         assert (await unit.incidents.cursors())[ALL] == 4
 
 
+POISON = "\ud800"
+"""Half a character: no database takes it."""
+
+
+def broken(body: bytes, now: datetime) -> tuple[Alert, ...]:
+    """Read a post of which the second alert cannot be kept; one without alerts breaks the reader."""
+    names = json.loads(body)
+    assert names, "a reader with a fault"
+    return tuple(Alert(name, True, Severity.CRITICAL, name, host="a") for name in names)
+
+
+BROKEN = {**SOURCES, "broken": Source("broken", "坏的", broken)}
+
+
+async def operations_of(store: Store, clock: Any) -> None:
+    async with store.unit() as unit:
+        await unit.outbox.mark(OPERATIONS, Chat("paper", "ops"), clock.now())
+
+
+async def told_operations(store: Store) -> list[str]:
+    async with store.view() as unit:
+        entries = await unit.outbox.latest(100)
+    return [plain(loads(each.card)) for each in entries if each.key.startswith("aside:")]
+
+
+async def test_a_post_that_cannot_be_folded_is_set_aside_and_the_next_ones_go_on(
+    store: Store, clock: Any
+) -> None:
+    """Its other alerts are told, its words are kept, and operations know what to do; the customer's
+    posts before and after it are folded, and those of the others."""
+    await operations_of(store, clock)
+    shelf, kit = Shelf(), kit_of(store, clock)
+    one, other = [await customer_of(store, clock, name) for name in ("a", "b")]
+    shelf.put(one, body(("Before", "a", "critical")), clock.now())
+    bad = json.dumps(["Good", POISON, "Fine"]).encode()
+    shelf.put(one, bad, clock.now(), source="broken")
+    shelf.put(one, b"[]", clock.now(), source="broken")
+    shelf.put(one, body(("After", "a", "critical")), clock.now())
+    shelf.put(other, body(("Disk", "b", "critical")), clock.now())
+    await fold_all(Folding(kit, shelf, BROKEN))
+    titles = {each.title for each in await incidents(store, one)}
+    assert titles == {"Before", "Good", "Fine", "After"}
+    assert len(await incidents(store, other)) == 1
+    async with store.view() as unit:
+        kept = await unit.aside.all()
+        assert (await unit.incidents.cursors())[ALL] == 5
+    assert [(each.post, each.body, each.source) for each in kept] == [
+        (2, bad, "broken"),
+        (3, b"[]", "broken"),
+    ]
+    (told,) = await told_operations(store)
+    assert "vigilbot refold" in told
+    await fold_all(Folding(kit, shelf, BROKEN))
+    async with store.view() as unit:
+        assert await unit.aside.count() == 2, "it is set aside once"
+
+
+async def test_what_was_set_aside_is_folded_again_when_it_can_be(
+    store: Store, clock: Any, tmp_path: Path
+) -> None:
+    """By a program that knows its source: and what it still cannot read is set aside again."""
+    kit, customer = kit_of(store, clock), await customer_of(store, clock, "a")
+    async with Intake(f"sqlite+aiosqlite:///{tmp_path / 'log'}") as intake:
+        begun = clock.now()
+        await intake.accept(customer, "broken", b'["Disk"]', begun)
+        await intake.accept(customer, "unheard-of", b"{}", begun)
+        await fold_all(Folding(kit, intake, SOURCES))
+        assert await incidents(store, customer) == []
+        await clock.sleep(600)
+        assert await again(store, intake) == 2
+        await fold_all(Folding(kit, intake, BROKEN))
+        (incident,) = await incidents(store, customer)
+        assert incident.critical_at == begun, "it counts from when it was accepted"
+        async with store.view() as unit:
+            (left,) = await unit.aside.all()
+        assert left.source == "unheard-of"
+
+
+async def rename(store: Store, name: str, to: str) -> None:
+    async with store.unit() as unit:
+        await unit.aside._db.execute(sa.text(f"ALTER TABLE {name} RENAME TO {to}"))
+
+
+async def test_a_database_that_fails_is_no_posts_fault(store: Store, clock: Any) -> None:
+    """The process ends, and the next one finds the post where it was."""
+    shelf, kit = Shelf(), kit_of(store, clock)
+    customer = await customer_of(store, clock, "a")
+    shelf.put(customer, body(("Disk", "a", "critical")), clock.now())
+    for name in ("incidents", "aside"):
+        await rename(store, name, f"{name}_gone")
+    with pytest.raises(DatabaseError):
+        await fold_all(Folding(kit, shelf, SOURCES))
+    for name in ("incidents", "aside"):
+        await rename(store, f"{name}_gone", name)
+    await fold_all(Folding(kit, shelf, SOURCES))
+    assert len(await incidents(store, customer)) == 1
+    async with store.view() as unit:
+        assert await unit.aside.count() == 0
+
+
+async def test_nothing_is_set_aside_for_a_database_that_is_away(tmp_path: Path, clock: Any) -> None:
+    """What a SQLite file without its table raises is what one on a full or lost disk raises."""
+    async with Store(f"sqlite+aiosqlite:///{tmp_path / 'b'}", Seal(Seal.new_key())) as store:
+        await store.create()
+        shelf, kit = Shelf(), kit_of(store, clock)
+        customer = await customer_of(store, clock, "a")
+        shelf.put(customer, body(("Disk", "a", "critical")), clock.now())
+        await rename(store, "incidents", "gone")
+        with pytest.raises(sa.exc.OperationalError):
+            await fold_all(Folding(kit, shelf, SOURCES))
+        async with store.view() as unit:
+            assert await unit.aside.count() == 0
+            assert await unit.incidents.cursors() == {}
+
+
+async def test_a_source_that_falls_silent_is_told_on_its_cards_and_closes_nothing(
+    store: Store, clock: Any
+) -> None:
+    """Once when it has become long, and once a day; another source's card is left in peace."""
+    shelf, kit = Shelf(), kit_of(store, clock)
+    customer = await customer_of(store, clock, "a")
+    shelf.put(customer, body(("Disk", "a", "critical")), clock.now())
+    await fold_all(Folding(kit, shelf, SOURCES))
+    (incident,) = await incidents(store, customer)
+
+    async def card() -> str:
+        async with store.view() as unit:
+            return plain(await show.incident(incident.id, kit.house, clock.now(), unit))
+
+    await clock.sleep(6 * 3600 - 1)
+    assert await quiet.look(kit) == 0
+    assert "没有消息" not in await card()
+    await clock.sleep(1)
+    assert await quiet.look(kit) == 1
+    assert "来源 Alertmanager 已 6 小时没有消息" in await card()
+    await clock.sleep(3600)
+    assert await quiet.look(kit) == 0, "once is enough"
+    await clock.sleep(17 * 3600)
+    assert await quiet.look(kit) == 1
+    assert len(await incidents(store, customer)) == 1
+    shelf.put(customer, body(("Disk", "a", "critical")), clock.now())
+    await fold_all(Folding(kit, shelf, SOURCES))
+    assert "没有消息" not in await card(), "a repeat changes no alert, and says that it is there"
+
+
 async def test_a_log_that_was_lost_is_gone_on_with(
     store: Store, clock: Any, tmp_path: Path
 ) -> None:
@@ -227,3 +380,19 @@ async def test_a_log_that_was_lost_is_gone_on_with(
             while await folding.round():
                 pass
     assert {each.title for each in await incidents(store, customer)} == {"web-1", "web-2"}
+
+
+async def test_a_quiet_customers_critical_does_not_wait_behind_anothers_storm(
+    store: Store, clock: Any
+) -> None:
+    """It is told before the first slice of what came before it is folded, and once."""
+    shelf, kit = Shelf(), kit_of(store, clock)
+    noisy = await customer_of(store, clock, "noisy")
+    quiet = await customer_of(store, clock, "quiet")
+    shelf.put(noisy, body(*((f"R{n}", "a", "warning") for n in range(9))), clock.now())
+    shelf.put(quiet, body(("Disk", "b", "critical")), clock.now())
+    await fold_all(Folding(kit, shelf, SOURCES))
+    async with store.view() as unit:
+        said = sorted(await unit.outbox.latest(100), key=lambda entry: entry.id)
+    assert said[0].key.startswith(f"critical:{quiet}:")
+    assert await mentions(store) == 1

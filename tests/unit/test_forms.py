@@ -47,7 +47,7 @@ class Asking:
         self.took: list[tuple[Mapping[str, str], Sequence[File]]] = []
         self.refusal = ""
 
-    def asked(self, token: str) -> Form | None:
+    async def asked(self, token: str) -> Form | None:
         return FORM if token == "good" and self.open else None
 
     async def filled(

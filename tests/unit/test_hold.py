@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -232,3 +233,23 @@ def test_told_once_per_episode_and_never_before_it_lasted(
             told += 1
             assert told == ended + 1, "not twice without an end between"
     assert told - ended == (1 if held.firing else 0)
+
+
+def test_what_was_told_and_is_worse_is_due_once_more_and_is_looked_up() -> None:
+    """Only when the monitor shows it; what it does not show is for the poll to end."""
+    told = replace(after(heard(Kind.FIRING, 1, 0, 0))[0], due=None, announced_at=START + FIVE)
+    worse = replace(heard(Kind.FIRING, 2, 400, 400), severity="critical")
+    held, say = fold(told, worse)
+    assert (held.due, say) == (worse.at, Say.NOTHING)
+    assert fold(held, heard(Kind.FIRING, 1, 0, 401))[0].due == worse.at, (
+        "a repeat takes nothing back"
+    )
+    sure, tell = judge(held, frozenset({worse.episode}), worse.at)
+    assert (sure.due, sure.announced_at, tell) == (None, told.announced_at, True)
+    assert judge(held, None, worse.at)[1], "a monitor that is down hides nothing"
+    young, tell = judge(held, frozenset(), worse.at)
+    assert (young, tell) == (held, False)
+    gone, tell = judge(held, frozenset(), worse.at + SETTLE)
+    assert (gone.due, gone.firing, tell) == (None, held.firing, False)
+    milder = replace(heard(Kind.FIRING, 3, 500, 500), severity="info")
+    assert fold(sure, milder)[0].due is None

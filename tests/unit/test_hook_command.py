@@ -1,30 +1,31 @@
-"""/hook: an address is told to who asked, by a direct message, and nobody else ever sees it."""
+"""/hook: an address is told by a one-time link to who asked, and nobody else ever sees it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Sequence
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from adapters.port import UsageError
-from adapters.smn import Subscriptions
-from adapters.sources import huawei
 from adapters.webchat.link import WebChat
 from adapters.words import Person, Secret
+from bot.web.links import router
 from commands.hook import _known
 from runbooks import hook_address
 from runbooks import walk as walking
+from runbooks.alerting import heartbeats
 from runbooks.hook_address import HOOK_ADDRESS
 from runbooks.kit import Kit
 from storage.records import Customer, Run, RunStatus
 from storage.store import Store
 from storage.vault import Seal
 
-SUBSCRIPTION = Path("tests/golden/sources/huawei/subscription.json").read_bytes()
 NOBODY = cast("Any", None)
 ZHAO = Person("web", "zhao", "赵主管")
 BOOKS: dict[str, Any] = {HOOK_ADDRESS.name: HOOK_ADDRESS}
@@ -42,35 +43,85 @@ def contents(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in folder.glob("own.sqlite*"))
 
 
-async def told(kit: Kit, run: Run) -> str:
-    """Walk the run to its end; return the token in the address that ZHAO was told last."""
+async def told(kit: Kit, run: Run) -> tuple[str, str]:
+    """Walk the run to its end; return the link's path and the code that ZHAO was told last."""
     done = await walking.walk(BOOKS, run.id, kit)
     assert done.status is RunStatus.DONE
     web = kit.chats["web"]
     assert isinstance(web, WebChat)
-    said = json.dumps([str(post) for post in web.history(await web.direct(ZHAO))])
-    return said.rpartition("/hooks/zabbix/")[2][:43]
+    said = "".join(str(post) for post in web.history(await web.direct(ZHAO)))
+    assert "/hooks/" not in said
+    return re.findall(r"/links/[\w-]+", said)[-1], re.findall(r"验证码：(\d{6})", said)[-1]
 
 
-async def test_an_address_is_told_once_and_an_exchanged_one_is_shut_out(
+async def opened(kit: Kit, path: str, code: str) -> tuple[int, str]:
+    """Open a link with a code; return the answer's status, and the token or what it says."""
+    app = FastAPI()
+    app.include_router(router(kit, BOOKS, NOBODY))
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://bot") as http:
+        assert (await http.get(path)).status_code == 200
+        answer = await http.post(path, data={"code": code})
+    found = re.search(r"/hooks/[a-z]+/([\w-]{43})", answer.text)
+    return answer.status_code, found[1] if found else answer.text
+
+
+async def test_an_address_is_told_once_by_a_link_and_the_old_one_waits_for_that(
     kit: Kit, tmp_path: Path, clock: Any
 ) -> None:
-    now = clock.now()
+    """Whoever asked for another one and never opens its link has not closed the first."""
+    now, grace = clock.now(), kit.house.hook_grace
     async with kit.store.unit() as unit:
         owner = await unit.customers.add(Customer(0, "海蓝", "hailan", now))
         first = await hook_address.open_hook(owner, "zabbix", "Zabbix", ZHAO, now, unit)
-    old = await told(kit, first)
+    path, code = await told(kit, first)
+    assert (await opened(kit, path, "wrong!"))[0] == 403
+    _, old = await opened(kit, path, code)
     async with kit.store.unit() as unit:
-        assert await unit.hooks.customer_of("zabbix", Secret(old)) == owner.id
+        assert await unit.vault.get(f"hook-address:{first.id}") is None, "known to nobody of ours"
+        assert await unit.hooks.customer_of("zabbix", Secret(old), now) == owner.id
         second = await hook_address.rotate(owner, "zabbix", "Zabbix", ZHAO, now, unit)
-    new = await told(kit, second)
+    path, code = await told(kit, second)
+    await clock.sleep(86_400)
     async with kit.store.view() as unit:
-        assert await unit.hooks.customer_of("zabbix", Secret(old)) is None
-        assert await unit.hooks.customer_of("zabbix", Secret(new)) == owner.id
+        far = clock.now() + timedelta(days=365)
+        assert await unit.hooks.customer_of("zabbix", Secret(old), far) == owner.id
+    _, new = await opened(kit, path, code)
+    async with kit.store.view() as unit:
+        over = clock.now() + grace
+        just = over - timedelta(seconds=1)
+        assert await unit.hooks.customer_of("zabbix", Secret(old), just) == owner.id
+        assert await unit.hooks.customer_of("zabbix", Secret(old), over) is None
+        assert await unit.hooks.customer_of("zabbix", Secret(new), over) == owner.id
     kept = contents(tmp_path)
     assert b"hailan" in kept
-    assert old.encode() not in kept
-    assert new.encode() not in kept
+    for secret in (old, new):
+        assert secret.encode() not in kept
+
+
+async def test_a_link_whose_address_was_exchanged_again_says_so(kit: Kit, clock: Any) -> None:
+    now = clock.now()
+    async with kit.store.unit() as unit:
+        owner = await unit.customers.add(Customer(0, "海蓝", "hailan", now))
+        await unit.hooks.add(owner.id, "zabbix", Secret("z" * 43), now)
+        lost = await hook_address.rotate(owner, "zabbix", "Zabbix", ZHAO, now, unit)
+    path, code = await told(kit, lost)
+    async with kit.store.unit() as unit:
+        await hook_address.rotate(owner, "zabbix", "Zabbix", ZHAO, now, unit)
+    status, said = await opened(kit, path, code)
+    assert status == 409
+    assert "请用最新的链接" in said
+    async with kit.store.view() as unit:
+        assert await unit.hooks.customer_of("zabbix", Secret("z" * 43), now) == owner.id
+
+
+async def test_a_jobs_address_is_told_the_same_way(kit: Kit, clock: Any) -> None:
+    now = clock.now()
+    async with kit.store.unit() as unit:
+        owner = await unit.customers.add(Customer(0, "海蓝", "hailan", now))
+        run = await hook_address.expect(owner, "备份", timedelta(hours=1), ZHAO, now, unit)
+    _, token = await opened(kit, *await told(kit, run))
+    assert await heartbeats.beat(kit, None, Secret(token))
 
 
 def test_a_source_that_is_none_is_named_with_those_that_are() -> None:
@@ -78,25 +129,3 @@ def test_a_source_that_is_none_is_named_with_those_that_are() -> None:
     for wrong in ("nagios", "vigilops"):
         with pytest.raises(UsageError):
             _known(wrong)
-
-
-async def answered(asked: Sequence[huawei.Confirmation]) -> list[str]:
-    """Let the questions be answered against a world that signs nothing; return who was asked."""
-    seen: list[str] = []
-
-    def world(request: httpx.Request) -> httpx.Response:
-        seen.append(str(request.url))
-        return httpx.Response(200, content=b"not a certificate")
-
-    async with Subscriptions(transport=httpx.MockTransport(world)) as smn:
-        for each in asked:
-            smn.confirm(each)
-        await smn.settled()
-    return seen
-
-
-async def test_a_question_that_huawei_did_not_sign_is_not_answered() -> None:
-    """Its certificate is looked at; the address that it names is not."""
-    asked = huawei.confirmation(SUBSCRIPTION)
-    assert asked is not None
-    assert await answered([asked]) == [asked.certificate_url]

@@ -60,10 +60,10 @@ async def test_a_token_opens_one_customers_one_source(store: Store, clock: Any) 
         await unit.hooks.add(one, "vigilops", TOKEN, clock.now())
         await unit.hooks.add(two, "vigilops", OTHER, clock.now())
     async with store.view() as unit:
-        assert await unit.hooks.customer_of("vigilops", TOKEN) == one
-        assert await unit.hooks.customer_of("vigilops", OTHER) == two
-        assert await unit.hooks.customer_of("zabbix", TOKEN) is None
-        assert await unit.hooks.customer_of("vigilops", Secret("")) is None
+        assert await unit.hooks.customer_of("vigilops", TOKEN, clock.now()) == one
+        assert await unit.hooks.customer_of("vigilops", OTHER, clock.now()) == two
+        assert await unit.hooks.customer_of("zabbix", TOKEN, clock.now()) is None
+        assert await unit.hooks.customer_of("vigilops", Secret(""), clock.now()) is None
 
 
 async def test_a_token_is_exchanged_without_a_gap(store: Store, clock: Any) -> None:
@@ -73,12 +73,60 @@ async def test_a_token_is_exchanged_without_a_gap(store: Store, clock: Any) -> N
         new = Secret("n" * 43)
         for token, customer in ((TOKEN, one), (new, one), (OTHER, two)):
             await unit.hooks.add(customer, "vigilops", token, clock.now())
-        assert await unit.hooks.customer_of("vigilops", TOKEN) == one
-        assert await unit.hooks.customer_of("vigilops", new) == one
+        assert await unit.hooks.customer_of("vigilops", TOKEN, clock.now()) == one
+        assert await unit.hooks.customer_of("vigilops", new, clock.now()) == one
         assert await unit.hooks.keep_only(one, "vigilops", new) == 1
-        assert await unit.hooks.customer_of("vigilops", TOKEN) is None
-        assert await unit.hooks.customer_of("vigilops", new) == one
-        assert await unit.hooks.customer_of("vigilops", OTHER) == two
+        assert await unit.hooks.customer_of("vigilops", TOKEN, clock.now()) is None
+        assert await unit.hooks.customer_of("vigilops", new, clock.now()) == one
+        assert await unit.hooks.customer_of("vigilops", OTHER, clock.now()) == two
+
+
+async def test_an_address_may_be_exchanged_again_before_the_new_one_was_told(
+    store: Store, clock: Any
+) -> None:
+    """What nobody was told is dropped for the newest; what was told goes on for its own time."""
+    now, other = clock.now(), Secret("o" * 43)
+    lost, new = Secret("l" * 43), Secret("n" * 43)
+    async with store.unit() as unit:
+        one, two = await two_customers(unit, clock)
+        for token, customer, source in (
+            (TOKEN, one, "zabbix"),
+            (OTHER, two, "zabbix"),
+            (other, one, "grafana"),
+        ):
+            await unit.hooks.add(customer, source, token, now)
+        await unit.hooks.exchange(one, "zabbix", lost, now)
+        await unit.hooks.exchange(one, "zabbix", new, now)
+        assert await unit.hooks.customer_of("zabbix", lost, now) is None
+        await unit.hooks.told(lost, now)
+        assert await unit.hooks.customer_of("zabbix", TOKEN, now) == one
+        await unit.hooks.told(new, now + timedelta(hours=1))
+        await unit.hooks.told(new, now + timedelta(hours=2))
+        later = now + timedelta(hours=1)
+        assert await unit.hooks.customer_of("zabbix", TOKEN, later) is None
+        assert await unit.hooks.customer_of("zabbix", new, later) == one
+        assert await unit.hooks.forget(later) == 1
+        assert await unit.hooks.revoke_old(one, "zabbix") == 0
+        assert await unit.hooks.revoke(one, "zabbix") == 1
+        assert await unit.hooks.customer_of("zabbix", OTHER, later) == two
+        assert await unit.hooks.customer_of("grafana", other, later) == one
+
+
+async def test_whoever_remembers_tokens_hears_that_one_was_shut(store: Store, clock: Any) -> None:
+    async with store.unit() as unit:
+        one, _ = await two_customers(unit, clock)
+        await unit.hooks.add(one, "zabbix", TOKEN, clock.now())
+    before = store.shut
+    async with store.unit() as unit:
+        await unit.hooks.add(one, "zabbix", OTHER, clock.now())
+        assert await unit.hooks.revoke_old(one, "zabbix") == 0
+    assert store.shut == before
+
+    async def revoke(unit: Unit) -> int:
+        return await unit.hooks.revoke(one, "zabbix")
+
+    assert await store.write(revoke) == 2
+    assert store.shut == before + 1
 
 
 async def test_the_database_holds_no_token(tmp_path: Path, clock: Any) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.port import UsageError
-from runbooks.alerting import ical, rota
+from runbooks.alerting.oncall import ical, rota
 from storage.roster import Callee, Layer, Roster
 
 CHINA = ZoneInfo("Asia/Shanghai")
@@ -36,7 +36,7 @@ def file(*events: str) -> bytes:
 def test_what_goes_out_comes_back(days: int, minutes: int) -> None:
     since = NOW + timedelta(minutes=minutes)
     shifts = rota.shifts(ROSTER, (), since, since + timedelta(days=days))
-    back = ical.read(ical.written("海蓝 值班", ROSTER, shifts, NOW), ROSTER)
+    back = ical.read(ical.written("海蓝 值班", ROSTER, shifts, NOW), ROSTER, NOW)
     wanted = [(s.callee.name, s.begins, s.ends) for s in shifts if s.callee]
     assert [(e.name, e.begins, e.ends) for e in back] == wanted
 
@@ -48,7 +48,7 @@ def test_a_gap_is_in_the_calendar_by_its_name_and_is_nobody_when_it_comes_back()
     (event,) = icalendar.Calendar.from_ical(content).walk("VEVENT")
     assert event["SUMMARY"] == ical.GAP
     assert event["DESCRIPTION"] == rota.NO_LAYER
-    assert ical.read(content, empty) == ()
+    assert ical.read(content, empty, NOW) == ()
 
 
 def test_the_same_shift_has_the_same_name_in_a_later_file() -> None:
@@ -63,7 +63,7 @@ def test_the_same_shift_has_the_same_name_in_a_later_file() -> None:
 def test_days_and_times_without_a_zone_are_the_rosters() -> None:
     day = "SUMMARY:李工|DTSTART;VALUE=DATE:20261201|DTEND;VALUE=DATE:20261202"
     local = "SUMMARY:李工|DTSTART:20261203T090000|DURATION:PT8H"
-    one, other = ical.read(file(day, local), ROSTER)
+    one, other = ical.read(file(day, local), ROSTER, NOW)
     assert one.begins == datetime(2026, 12, 1, tzinfo=CHINA)
     assert one.ends == datetime(2026, 12, 2, tzinfo=CHINA)
     assert other.begins == datetime(2026, 12, 3, 9, tzinfo=CHINA)
@@ -83,7 +83,25 @@ GOOD = "SUMMARY:李工|DTSTART:20261203T090000Z|DTEND:20261203T100000Z"
         (file(), "没有任何事件"),
         (file(*[GOOD] * 501), "最多 500"),
         (file(GOOD, GOOD.replace("李工", "张三")), "第 2 个事件「张三」不是值班表里的人"),
-        (file(GOOD + "|RRULE:FREQ=DAILY"), "重复事件"),
+        (file(GOOD + "|RRULE:FREQ=MONTHLY"), "MONTHLY"),
+        (file(GOOD + "|RRULE:FREQ=HOURLY;COUNT=3"), "HOURLY"),
+        (file(GOOD + "|RRULE:FREQ=WEEKLY;BYDAY=1MO"), "BYDAY=1MO"),
+        (file(GOOD + "|RRULE:FREQ=DAILY;BYMONTH=3;BYHOUR=9"), "BYHOUR、BYMONTH"),
+        (file(GOOD + "|RRULE:FREQ=DAILY;INTERVAL=0"), "大于 0"),
+        (file(GOOD + "|RRULE:FREQ=DAILY;COUNT=0"), "大于 0"),
+        (file(GOOD + "|RRULE:FREQ=DAILY;COUNT=3;UNTIL=20261231"), "只能有一个"),
+        (file(GOOD + "|RRULE:FREQ=DAILY;COUNT=3,4"), "COUNT 有多个值"),
+        (file(GOOD + "|RRULE:FREQ=DAILY;UNTIL=nix"), "无法识别"),
+        (file(GOOD + "|RRULE:FREQ=DAILY|RRULE:FREQ=WEEKLY"), "多条重复规则"),
+        (file(GOOD + "|RRULE:quatsch"), "无法识别"),
+        (file(GOOD + "|RRULE:FREQ=DAILY;COUNT=3|EXDATE:quatsch"), "EXDATE"),
+        (file(GOOD + "|RDATE:20261205T090000Z"), "RDATE"),
+        (file(GOOD.replace("2026", "1926") + "|RRULE:FREQ=DAILY"), "较近的日期"),
+        (file(GOOD + "|RRULE:FREQ=DAILY", GOOD + "|RRULE:FREQ=DAILY"), "请给重复事件设结束日期"),
+        (
+            file(GOOD.replace("START:", "START;TZID=Nirgends/Wo:").replace("90000Z", "90000")),
+            "时区「Nirgends/Wo」不认识",
+        ),
         (file(GOOD.replace("100000", "090000")), "起止时间"),
         (file("SUMMARY:李工"), "起止时间"),
         (file("SUMMARY:李工|DTSTART:明天|DTEND:后天"), "起止时间"),
@@ -91,13 +109,21 @@ GOOD = "SUMMARY:李工|DTSTART:20261203T090000Z|DTEND:20261203T100000Z"
 )
 def test_a_bad_file_is_refused_with_what_to_mend(content: bytes, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        ical.read(content, ROSTER)
+        ical.read(content, ROSTER, NOW)
 
 
-@given(st.binary(max_size=200) | st.text(max_size=200).map(file))
+RULES = st.text("FREQ=DAILYWKSTBOUN;,0123456789MOTH-", max_size=60)
+
+
+@given(
+    st.binary(max_size=200)
+    | st.text(max_size=200).map(file)
+    | RULES.map(lambda rule: file(f"{GOOD}|RRULE:FREQ=DAILY;{rule}"))
+    | RULES.map(lambda rule: file(f"{GOOD}|RRULE:{rule}|EXDATE:{rule}"))
+)
 def test_no_file_does_more_than_to_be_refused(content: bytes) -> None:
     try:
-        entries = ical.read(content, ROSTER)
+        entries = ical.read(content, ROSTER, NOW)
     except UsageError:
         return
     assert all(entry.begins < entry.ends for entry in entries)

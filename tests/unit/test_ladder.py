@@ -5,115 +5,33 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from adapters.card import Card, Mention, loads, plain
-from adapters.documents import OfficeDocuments
-from adapters.ssh import SshServers
-from adapters.vigilops import VigilOpsMonitors
-from adapters.webchat.link import WebChat
-from adapters.words import Chat, Person, Role, Severity
-from bot.sender import Sender
-from runbooks.alerting import ladder, rungs, watchdog
-from runbooks.alerting.figures import figures
-from runbooks.kit import Kit
-from runbooks.walk import OPERATIONS
+from adapters.card import Mention, loads, plain
+from adapters.words import Person
+from runbooks.alerting.oncall import ladder, rungs, watchdog
+from runbooks.alerting.oncall.figures import figures
 from storage.records import (
-    Customer,
-    Delivery,
     DeliveryState,
-    Incident,
     IncidentState,
     Lane,
-    Member,
 )
 from storage.roster import Callee, Escalation, Layer, Level, Policy, Roster, RungState, Way
-from storage.store import Store, Unit
+from storage.store import Store
 from tests.conftest import HandClock
-
-LI, ZHAO = Person("web", "li", "李工"), Person("web", "zhao", "赵工")
-MINUTE = timedelta(minutes=1)
-POLICY = Policy((Level(5), Level(15, 1)), repeat=30, between=30)
-
-
-async def draw(key: str, unit: Unit) -> Card:
-    return Card(key)
-
-
-@dataclass
-class Ward:
-    """A customer with two people on call, a group, an operations group and one incident."""
-
-    kit: Kit
-    clock: HandClock
-    web: WebChat
-    customer: Customer
-    group: Chat
-    incident: Incident
-
-    async def at(self, minutes: float) -> None:
-        """Let the clock stand so many minutes after the critical was accepted."""
-        assert self.incident.critical_at
-        wanted = self.incident.critical_at + MINUTE * minutes
-        await self.clock.sleep((wanted - self.clock.now()).total_seconds())
-
-    async def climb(self) -> int:
-        return await ladder.climb(self.kit)
-
-    async def begin(self) -> None:
-        async with self.kit.store.unit() as unit:
-            await ladder.begin(unit, self.incident, self.clock.now())
-
-    async def speak(self) -> None:
-        await Sender(self.kit.store, self.kit.chats, draw, self.clock).drain()
-
-    async def said(self) -> list[str]:
-        """Return the keys of all calls in the outbox, in their order."""
-        async with self.kit.store.view() as unit:
-            entries = await unit.outbox.latest(1000)
-        return [e.key.removeprefix("ladder:") for e in reversed(entries) if e.living == ""]
-
-    async def entry(self, key: str) -> Delivery:
-        async with self.kit.store.view() as unit:
-            found = await unit.outbox.by_key(key)
-        assert found is not None
-        return found
+from tests.unit.ward import LI, MINUTE, POLICY, ZHAO, Ward, standing
 
 
 @pytest.fixture
 async def ward(store: Store, clock: HandClock, tmp_path: Path) -> AsyncIterator[Ward]:
-    async with WebChat(tmp_path / "chat.sqlite") as web:
-        group = await web.open_chat("海蓝", [LI, ZHAO], key="g")
-        operations = await web.open_chat("运维", [LI], key="o")
-        now = clock.now()
-        async with store.unit() as unit:
-            customer = await unit.customers.add(Customer(0, "海蓝", "hailan", now, group))
-            await unit.outbox.mark(OPERATIONS, operations, now)
-            for person in (LI, ZHAO):
-                await unit.people.put(Member(person, Role.ENGINEER))
-            layer = Layer("主值班", ("李工", "赵工"), date(2026, 11, 23))
-            callees = (Callee("李工", "13700000000"), Callee("赵工", person=ZHAO))
-            await unit.oncall.save(Roster(customer.id, "Asia/Shanghai", callees, (layer,)))
-            await unit.escalations.set_policy(customer.id, POLICY)
-        incident = Incident(
-            7,
-            customer.id,
-            "rule=磁盘",
-            "磁盘已满",
-            Severity.CRITICAL,
-            IncidentState.OPEN,
-            now,
-            now,
-            critical_at=now,
-        )
-        kit = Kit(clock, store, {"web": web}, SshServers(), VigilOpsMonitors(), OfficeDocuments())
-        yield Ward(kit, clock, web, customer, group, incident)
+    async with standing(store, clock, tmp_path) as there:
+        yield there
 
 
 async def test_each_level_is_called_at_its_deadline_and_no_sooner(ward: Ward) -> None:
@@ -127,6 +45,7 @@ async def test_each_level_is_called_at_its_deadline_and_no_sooner(ward: Ward) ->
     assert await ward.climb() == 0
     await ward.at(5.5)
     assert await ward.climb() == 1
+    await ward.speak()
     await ward.at(15)
     assert await ward.climb() == 1
     await ward.at(15.5)
@@ -145,6 +64,7 @@ async def test_it_begins_again_until_somebody_acknowledges(ward: Ward) -> None:
     for minutes in (5, 5.5, 15, 15.5, 50, 50.5, 60):
         await ward.at(minutes)
         assert await ward.climb() == 1, minutes
+        await ward.speak()
     async with ward.kit.store.unit() as unit:
         acked = replace(ward.incident, state=IncidentState.ACKED)
         await ladder.stop(unit, acked, ward.clock.now())
@@ -425,6 +345,7 @@ def test_mtta_and_mttr_come_from_the_climbs() -> None:
     )
     assert (found.incidents, found.rounds, found.acked, found.resolved) == (3, 4, 2, 2)
     assert found.to_ack == MINUTE * 6
+    assert found.to_act == MINUTE * 6, "of what was written before, the acknowledgement"
     assert found.to_resolve == MINUTE * 30
     assert found.waiting == 1
     assert figures([]).to_ack is None

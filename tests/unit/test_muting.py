@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from adapters.port import UsageError
 from adapters.words import Alert, Person, Severity
-from runbooks.alerting.inhibition import Inhibition
-from runbooks.alerting.intervals import holds, interval
-from runbooks.alerting.maintenance import following, read, running, times
-from runbooks.alerting.matchers import (
+from runbooks.alerting.muting.hidden import Hidden, Rules, Standing, Why, told, why_hidden
+from runbooks.alerting.muting.inhibition import Inhibition
+from runbooks.alerting.muting.intervals import holds, interval
+from runbooks.alerting.muting.maintenance import following, read, running, times
+from runbooks.alerting.muting.matchers import (
     Operator,
     labels_of,
     matcher,
@@ -25,11 +26,10 @@ from runbooks.alerting.matchers import (
     parse_one,
     spoken,
 )
-from runbooks.alerting.muting import Hidden, Rules, Standing, Why, told, why_hidden
-from runbooks.alerting.patterns import MOST, pattern
-from runbooks.alerting.routes import Route, Routing, grouped_by, muted_everywhere, ways
-from runbooks.alerting.silences import conditions, duration
-from runbooks.alerting.silences import read as read_silence
+from runbooks.alerting.muting.patterns import MOST, pattern
+from runbooks.alerting.muting.routes import Route, Routing, grouped_by, muted_everywhere, ways
+from runbooks.alerting.muting.silences import conditions, duration
+from runbooks.alerting.muting.silences import read as read_silence
 from storage.records import Every, Maintenance, Silence
 
 CHINA = ZoneInfo("Asia/Shanghai")

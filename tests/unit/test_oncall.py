@@ -18,8 +18,8 @@ from adapters.words import Chat, File, Message, Person, Role, Severity
 from bot.inbox import Inbox
 from bot.sender import Sender
 from commands.contents import BOOK
-from runbooks.alerting import ladder, rungs
 from runbooks.alerting.adopt import adopt
+from runbooks.alerting.oncall import ladder, rungs
 from runbooks.case import Contact, Onboarding
 from runbooks.kit import Errand, House, Kit
 from runbooks.steps.handover import service
@@ -101,6 +101,24 @@ async def test_the_people_of_the_sop_are_the_first_rota_and_policy(room: Room) -
     assert "3 分钟 | 值班人 | 群内@ → 加急" in policy
     assert "10 分钟 | 值班人之后第 1 位" in policy
     assert "每 30 分钟重来" in policy
+
+
+@pytest.mark.parametrize("address", ["zhao@example.com", ""])
+async def test_the_first_policy_mails_where_everybody_has_an_address(
+    room: Room, address: str
+) -> None:
+    """And calls by the house's gateway in any case."""
+    named = (Contact("李工", email="li@example.com"), Contact("赵主管", email=address))
+    house = House(escalate_ways=(Way.MENTION, Way.RING, Way.WEBHOOK, Way.EMAIL))
+    now = room.clock.now()
+    async with room.store.unit() as unit:
+        other = await unit.customers.add(Customer(0, "山青", "shanqing", now))
+        assert await adopt(other.id, named, (), house, now, unit)
+        policy = await ladder.policy_of(unit, other.id)
+    mailed = (Way.EMAIL,) if address else ()
+    assert {level.ways for level in policy.levels} == {
+        (Way.MENTION, Way.RING, Way.WEBHOOK, *mailed)
+    }
 
 
 async def test_a_test_call_proves_that_everybody_can_be_reached(room: Room) -> None:
@@ -211,4 +229,16 @@ async def test_the_next_level_is_called_at_once_and_the_answer_is_counted(room: 
     stats = await room.type("/escalate stats", LI)
     assert "平均确认时间 MTTA：1 分 30 秒（1 次确认）" in stats
     assert "平均恢复时间 MTTR：—" in stats
+    assert "📊" not in stats, "one figure is no trend"
     assert timedelta(seconds=60) == rungs.LATE
+    async with room.store.unit() as unit:
+        last = await unit.escalations.last(4)
+        assert last
+        began = last.began_at - timedelta(days=14)
+        ended = began + timedelta(minutes=3)
+        await unit.escalations.add(
+            replace(last, incident=3, began_at=began, stopped_at=ended, acked_at=ended)
+        )
+    stats = await room.type("/escalate stats", LI)
+    assert "📊 平均确认时间 MTTA，按周（分钟）" in stats
+    assert "11-09 ▇▇▇▇▇▇▇▇ 3\n11-16 —\n11-23 ▇▇▇▇ 1.5" in stats

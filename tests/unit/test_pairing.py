@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from adapters.words import Person, Role
-from bot.pairing import first_code, told
+from adapters.words import Person, Role, Secret
+from bot.pairing import WAYS, first_code, told
 from runbooks import pairing
 from runbooks.pairing import LIFE, TRIES, Outcome
 from storage.records import Member
 from storage.store import Store
+from tests.unit.test_platforms_doc import platforms
 
 ZHAO = Person("web", "zhao", "赵主管")
 
@@ -30,7 +32,7 @@ async def test_the_printed_code_makes_one_lead(store: Store, clock: Any) -> None
     """However it is typed; and it opens once."""
     code = await first_code(store, clock.now())
     assert code is not None
-    assert code.reveal() in told(code)
+    assert code.reveal() in told(code, ["web"])
     assert await typed(store, f" {code.reveal()[:5]}-{code.reveal()[5:].lower()}", clock) is (
         Outcome.PAIRED
     )
@@ -41,6 +43,20 @@ async def test_the_printed_code_makes_one_lead(store: Store, clock: Any) -> None
         (entry,) = await unit.audit.entries()
     assert (entry.actor, entry.deed) == ("赵主管", "pair")
     assert code.reveal() not in str(entry)
+
+
+def test_it_is_told_as_it_can_be_typed() -> None:
+    """On each platform that is set up, and on no other. Slack's client sends no slash that nobody has
+    registered; channels that only speak are no place to type."""
+    both = told(Secret("K7MQ2XWB4T"), ["slack", "wecom", "mail"])
+    assert "  企业微信：/pair K7MQ2XWB4T\n  Slack：/vigil pair K7MQ2XWB4T\n" in both
+    assert "网页" not in both
+    assert " /pair" not in told(Secret("K7MQ2XWB4T"), ["slack"])
+
+
+def test_every_platform_that_hears_has_its_way(tmp_path: Path) -> None:
+    hears = {name for name, one in platforms(tmp_path).items() if one.can.callback_budget}
+    assert set(WAYS) == hears
 
 
 async def test_a_second_start_prints_no_second_code_while_the_first_is_open(

@@ -1,4 +1,4 @@
-"""The doctor's look at Feishu and DingTalk: which permission lacks, and what it is for."""
+"""The doctor's look at the enterprise platforms: which permission lacks, and what it is for."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from adapters.dingtalk import wire as ding
+from adapters.dingtalk import probes as ding
 from adapters.feishu import wire
+from adapters.slack.scopes import SCOPES, Scope
 from bot import permissions
 from bot.config import Settings, load
 from bot.doctor import Finding, Mark, Tools, examine
 from tests.conftest import HandClock
 from tests.sim.dingtalk import DingTalkSim
 from tests.sim.feishu import FeishuSim
+from tests.sim.slack import APP_TOKEN, BOT_TOKEN, SlackSim
+from tests.sim.slack_scopes import manifest
+from tests.sim.wecom import AES_KEY, AGENT, APP_SECRET, CORP, WeComSim
 from tests.unit.test_doctor import KEY, TOOLS
 
 
@@ -31,6 +35,18 @@ async def dingtalk() -> AsyncIterator[DingTalkSim]:
     await sim.start()
     yield sim
     await sim.stop()
+
+
+@pytest.fixture
+async def slack() -> AsyncIterator[SlackSim]:
+    async with SlackSim() as sim:
+        yield sim
+
+
+@pytest.fixture
+async def wecom(clock: HandClock) -> AsyncIterator[WeComSim]:
+    async with WeComSim(clock.now) as sim:
+        yield sim
 
 
 def configured(folder: Path, secret: str, **env: str) -> Settings:
@@ -71,6 +87,52 @@ def of_dingtalk(folder: Path, sim: DingTalkSim, **more: str) -> Settings:
         DINGTALK__OAPI_URL=sim.url,
         **{f"DINGTALK__{name}": value for name, value in given.items()},
     )
+
+
+def of_slack(folder: Path, sim: SlackSim, **more: str) -> Settings:
+    bot = f"file:{written(folder, 'bot', BOT_TOKEN)}"
+    given = {"BOT_TOKEN": bot, "APP_TOKEN": "env:SECRET", **more}
+    return configured(
+        folder,
+        APP_TOKEN,
+        SLACK__ENABLED="true",
+        SLACK__BASE_URL=sim.base_url,
+        **{f"SLACK__{name}": value for name, value in given.items() if value},
+    )
+
+
+def of_wecom(folder: Path, sim: WeComSim, **more: str) -> Settings:
+    given = {
+        "WS_URL": sim.ws_url,
+        "CORP_ID": CORP,
+        "AGENT_ID": str(AGENT),
+        "APP_SECRET": "env:SECRET",
+        "APP_TOKEN": f"file:{written(folder, 'token', 'callbacktoken')}",
+        "APP_AES_KEY": f"file:{written(folder, 'aes', AES_KEY)}",
+        "ROBOT_URL": f"file:{written(folder, 'robot', sim.robot_url)}",
+        **more,
+    }
+    settings = configured(
+        folder,
+        APP_SECRET,
+        WECOM__ENABLED="true",
+        WECOM__BOT_ID="aib",
+        WECOM__SECRET="env:PASS",
+        WECOM__BASE_URL=sim.base_url,
+        **{f"WECOM__{name}": value for name, value in given.items() if value},
+    )
+    return reached(settings, "https://bot.example.com")
+
+
+def reached(settings: Settings, public_url: str) -> Settings:
+    web = settings.web.model_copy(update={"public_url": public_url})
+    return settings.model_copy(update={"web": web})
+
+
+def written(folder: Path, name: str, secret: str) -> Path:
+    (folder / name).touch(mode=0o600)
+    (folder / name).write_text(secret, encoding="utf-8")
+    return folder / name
 
 
 async def found(settings: Settings, name: str, tools: Tools = TOOLS) -> Finding:
@@ -153,3 +215,130 @@ async def test_wrong_secrets_of_dingtalk_are_told(dingtalk: DingTalkSim, tmp_pat
     finding = await found(settings, "钉钉")
     assert finding.mark is Mark.FAILED
     assert "取令牌" in finding.what
+
+
+# -- Slack --------------------------------------------------------------------------------------
+
+
+def test_the_manifest_asks_for_what_the_bot_needs() -> None:
+    """One list: what is pasted is what is looked for."""
+    assert {scope.name for scope in SCOPES} == manifest()
+
+
+async def test_a_whole_slack_app_is_well(slack: SlackSim, tmp_path: Path) -> None:
+    """Both tokens are proved, and no socket was opened: it would take a running bot's events."""
+    finding = await found(of_slack(tmp_path, slack), "Slack")
+    assert finding == Finding("Slack", Mark.OK, "令牌有效，权限齐全")
+    assert (slack.count("apps.connections.open"), slack.dialled) == (1, 0)
+
+
+@pytest.mark.parametrize("scope", SCOPES, ids=lambda scope: scope.name)
+async def test_each_scope_of_slack_is_missed(slack: SlackSim, tmp_path: Path, scope: Scope) -> None:
+    slack.scopes.remove(scope.name)
+    finding = await found(of_slack(tmp_path, slack), "Slack")
+    assert finding.mark is (Mark.FAILED if scope.must else Mark.WARNING)
+    assert f"{scope.name}（{scope.why}）" in finding.what
+
+
+async def test_an_app_token_without_its_scope_is_told(slack: SlackSim, tmp_path: Path) -> None:
+    slack.app_scopes.clear()
+    finding = await found(of_slack(tmp_path, slack), "Slack")
+    assert finding.mark is Mark.FAILED
+    assert "connections:write（长连接" in finding.what
+
+
+@pytest.mark.parametrize("which", ["BOT_TOKEN", "APP_TOKEN"])
+async def test_a_wrong_token_of_slack_is_told(slack: SlackSim, tmp_path: Path, which: str) -> None:
+    finding = await found(of_slack(tmp_path, slack, **{which: "env:PASS"}), "Slack")
+    assert finding.mark is Mark.FAILED
+    assert "令牌无效" in finding.what
+
+
+async def test_slack_over_http_needs_a_secret_and_an_address(
+    slack: SlackSim, tmp_path: Path
+) -> None:
+    """No app token, so no socket is asked for; the secret's shape is all that can be looked at."""
+    shape = f"file:{written(tmp_path, 'signing', '0123456789abcdef' * 2)}"
+    settings = of_slack(tmp_path, slack, APP_TOKEN="", SIGNING_SECRET=shape)
+    whole = reached(settings, "https://bot.example.com")
+    assert (await found(whole, "Slack")).mark is Mark.OK
+    assert slack.count("apps.connections.open") == 0
+    finding = await found(settings, "Slack")
+    assert finding.mark is Mark.FAILED
+    assert "https 的 web.public_url" in finding.what
+    wrong = of_slack(tmp_path, slack, APP_TOKEN="", SIGNING_SECRET="env:PASS")
+    assert "signing_secret" in (await found(wrong, "Slack")).what
+
+
+# -- WeCom --------------------------------------------------------------------------------------
+
+
+async def test_a_whole_wecom_is_well_and_what_is_untried_is_said(
+    wecom: WeComSim, tmp_path: Path
+) -> None:
+    """The connection was opened and nobody subscribed; no message was sent."""
+    finding = await found(of_wecom(tmp_path, wecom), "企业微信")
+    assert finding.mark is Mark.OK
+    assert finding.what.startswith("长连接可以到达；自建应用凭证有效。没有检查：Bot ID")
+    assert "群机器人的 key" in finding.what
+    assert wecom.dialled == 1
+    assert sorted(wecom.calls) == ["agent/get", "gettoken"]
+    assert not (tmp_path / "wecom.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("broken", "mark", "said"),
+    [
+        ({"APP_SECRET": "env:PASS"}, Mark.FAILED, "app_secret 不对"),
+        ({"AGENT_ID": "7"}, Mark.FAILED, "agent_id 不是这个 app_secret 的应用"),
+        ({"APP_TOKEN": "env:PASS"}, Mark.FAILED, "app_token 应为"),
+        ({"ROBOT_URL": "env:PASS"}, Mark.FAILED, "robot_url 应是整个 Webhook 地址"),
+        ({"WS_URL": "ws://127.0.0.1:9/ws"}, Mark.FAILED, "连不上企业微信的长连接"),
+    ],
+    ids=lambda one: next(iter(one)) if isinstance(one, dict) else "",
+)
+async def test_what_is_wrong_with_wecom_is_named(
+    wecom: WeComSim, tmp_path: Path, broken: dict[str, str], mark: Mark, said: str
+) -> None:
+    finding = await found(of_wecom(tmp_path, wecom, **broken), "企业微信")
+    assert finding.mark is mark
+    assert said in finding.what
+    assert APP_SECRET not in finding.what
+
+
+async def test_a_robot_address_without_its_key_is_told(wecom: WeComSim, tmp_path: Path) -> None:
+    bare = f"file:{written(tmp_path, 'bare', wecom.robot_url.partition('?')[0])}"
+    finding = await found(of_wecom(tmp_path, wecom, ROBOT_URL=bare), "企业微信")
+    assert finding.mark is Mark.FAILED
+    assert "缺少 key" in finding.what
+
+
+async def test_an_address_that_is_not_trusted_is_told(wecom: WeComSim, tmp_path: Path) -> None:
+    """The commonest one: the token is given, and every other call is refused."""
+    wecom.misbehave("agent/get", 60020)
+    finding = await found(of_wecom(tmp_path, wecom), "企业微信")
+    assert finding.mark is Mark.FAILED
+    assert "企业可信 IP" in finding.what
+
+
+async def test_an_app_that_few_see_makes_no_groups(wecom: WeComSim, tmp_path: Path) -> None:
+    wecom.sees = {7}
+    finding = await found(of_wecom(tmp_path, wecom), "企业微信")
+    assert finding.mark is Mark.WARNING
+    assert "根部门" in finding.what
+    wecom.closed = True
+    assert (await found(of_wecom(tmp_path, wecom), "企业微信")).mark is Mark.FAILED
+
+
+async def test_a_bare_wecom_bot_needs_an_address_for_its_forms(
+    wecom: WeComSim, tmp_path: Path
+) -> None:
+    bare = dict.fromkeys(
+        ("CORP_ID", "AGENT_ID", "APP_SECRET", "APP_TOKEN", "APP_AES_KEY", "ROBOT_URL"), ""
+    )
+    settings = of_wecom(tmp_path, wecom, **bare)
+    assert (await found(settings, "企业微信")).mark is Mark.OK
+    finding = await found(reached(settings, ""), "企业微信")
+    assert finding.mark is Mark.WARNING
+    assert "web.public_url 没有设置" in finding.what
+    assert "群机器人" not in finding.what

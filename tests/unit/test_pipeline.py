@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
 
 from adapters.card import Card, loads, plain
+from adapters.chart import Chart
 from adapters.port import UsageError
 from adapters.words import Alert, Chat, Person, Severity
-from runbooks.alerting import pipeline, show
+from runbooks.alerting import full_list, pipeline, show
 from runbooks.alerting.pipeline import Post
 from runbooks.alerting.policy import Policy
 from runbooks.alerting.respond import Responder, deed
@@ -255,15 +256,22 @@ async def test_acknowledging_all_spares_what_came_after_the_card(desk: Desk) -> 
 
 
 async def test_a_storm_that_is_over_is_summed_up_with_silences_to_press(desk: Desk) -> None:
-    await desk.post(*(alert("Noise", f"h{n}") for n in range(40)))
+    """All that fired is counted, though it was accepted a while before it was folded."""
+    accepted = desk.clock.now() - timedelta(seconds=2)
+    await desk.post(*(alert("Noise", f"h{n}") for n in range(40)), at=accepted)
     await desk.post(*(alert("Noise", f"h{n}", firing=False) for n in range(40)))
     key = f"storm-over:{desk.customer.id}:1"
     while key not in await desk.waiting():
         await desk.clock.sleep(30)
         await pipeline.look(desk.kit)
     assert await desk.phase() is StormPhase.NORMAL
-    summary = plain(loads((await desk.waiting())[key].card))
+    card = loads((await desk.waiting())[key].card)
+    summary = plain(card)
     assert "收到：80 条，其中不同的告警 40 条" in summary
+    assert "告警组：1 个" in summary
+    (course,) = [block for block in card.blocks if isinstance(block, Chart)]
+    assert course.title == "每分钟新告警"
+    assert course.series[0].values[:3] == (40.0, 0.0, 0.0), "an end is no new alert"
     action = summary.split("[静默「Noise」2 小时](", 1)[1].split(")", 1)[0]
     await desk.press(action)
     await desk.post(alert("Noise", "h1"), alert("Noise", "h2", CRITICAL))
@@ -344,6 +352,8 @@ async def test_the_full_list_is_a_file(desk: Desk) -> None:
     await desk.post(*(alert(f"r{n}", "a") for n in range(50)))
     action = await desk.button(f"storm:{desk.customer.id}", "完整清单")
     await desk.press(action)
-    (entry,) = (each for each in (await desk.waiting()).values() if each.file_name)
-    assert entry.file.decode().count("\n") == 51
-    assert entry.state is DeliveryState.WAITING
+    (entry,) = (each for each in (await desk.waiting()).values() if each.paper)
+    assert (entry.state, entry.file) == (DeliveryState.WAITING, b"")
+    async with desk.kit.store.view() as unit:
+        file = await full_list.made(entry.paper, desk.clock.now(), desk.kit.house, unit)
+    assert file.content.decode().count("\n") == 51

@@ -83,7 +83,8 @@ def _guests(can: Capabilities) -> str:
 
 def _once(can: Capabilities) -> str:
     if can.has_idempotency:
-        return "是：对方按键去重"
+        but = f"（{can.without_key}除外：记为存疑）" if can.without_key else ""
+        return f"是：对方按键去重{but}"
     return "否：查不到时记为存疑，告警重发并标「可能重复」"
 
 
@@ -102,7 +103,7 @@ def _heard(can: Capabilities) -> str:
     if not can.callback_budget:
         return "不收消息"
     lacks = [] if can.hears_files else ["文件改用一次性页面上传"]
-    lacks += [] if can.hears_mentions else ["@ 的人改写姓名"]
+    lacks += [] if can.hears_mentions else ["@ 的人改写账号"]
     return "否：" + "，".join(lacks) if lacks else "是"
 
 
@@ -115,7 +116,7 @@ ROWS: Mapping[str, tuple[frozenset[str], Callable[[Capabilities], str]]] = {
         frozenset({"needs_prior_contact"}),
         lambda can: "有人先 @机器人 之后" if can.needs_prior_contact else "随时",
     ),
-    "恰好一次": (frozenset({"has_idempotency"}), _once),
+    "恰好一次": (frozenset({"has_idempotency", "without_key"}), _once),
     "表单": (
         frozenset({"forms"}),
         lambda can: "是" if can.forms else "否：到群里或用一次性链接填写",
@@ -146,7 +147,10 @@ def platforms(folder: Path) -> Mapping[str, ChatPlatform]:
 
     made, clock = settings(folder), SystemClock()
     store = Store(f"sqlite+aiosqlite:///{folder / 'x.sqlite'}", Seal(Seal.new_key()))
-    found: list[ChatPlatform] = [WebChat(folder / "web.sqlite"), *enabled(made, clock)]
+    found: list[ChatPlatform] = [
+        WebChat(folder / "web.sqlite"),
+        *enabled(made, clock, store, "one"),
+    ]
     found += one_way(made, clock, store)
     return {platform.name: platform for platform in found}
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from adapters.port import UsageError
 from adapters.words import Person
-from runbooks.alerting import calendar_cn, rostering, rota
 from runbooks.alerting.adopt import first_roster
+from runbooks.alerting.oncall import calendar_cn, rostering, rota
 from runbooks.case import Contact
 from runbooks.kit import House
 from storage.roster import Callee, Days, Layer, Override, Roster
@@ -139,6 +139,27 @@ def test_a_climb_goes_round_the_roster_and_no_gap_ends_it(
     again, _ = rota.after(roster, (), at, ahead + len(EVERYBODY))
     assert callee is not None
     assert callee == again
+
+
+@pytest.mark.parametrize(
+    ("on_call", "ahead", "wanted"),
+    [
+        (ZHAO, 0, ZHAO),
+        (ZHAO, 1, QIAN),
+        (ZHAO, 2, LI),
+        (QIAN, 1, LI),
+        (None, 0, LI),
+        (None, 1, ZHAO),
+    ],
+)
+def test_the_next_level_is_who_stands_behind_whoever_is_on_call(
+    on_call: Callee | None, ahead: int, wanted: Callee
+) -> None:
+    """In the roster's order, round its end; in a gap the roster's first one stands for them."""
+    at = datetime(2026, 11, 25, 12, tzinfo=CHINA)
+    layers = (Layer("主", (on_call.name,), date(2026, 11, 23)),) if on_call else ()
+    callee, _ = rota.after(Roster(1, "Asia/Shanghai", EVERYBODY, layers), (), at, ahead)
+    assert callee == wanted
 
 
 def test_of_two_overrides_the_newer_one_holds() -> None:

@@ -29,10 +29,11 @@ from adapters.card import (
     plain,
     say,
 )
-from adapters.port import Capabilities, InDoubt, Permanent, Transient
+from adapters.port import Capabilities, InDoubt, Permanent, Redraw, Transient
 from adapters.words import Chat, Click, Event, File, Person, Receipt, Submission
-from bot.sender import DOUBTED, Sender
-from storage.records import Delivery, DeliveryState, Lane
+from bot.sender import DOUBTED, Sender, no_paper
+from runbooks.walk import OPERATIONS
+from storage.records import Customer, Delivery, DeliveryState, Lane
 from storage.store import Store, Unit
 
 GROUP = Chat("paper", "g1")
@@ -61,7 +62,9 @@ class Paper:
         for event in nobody:
             yield event
 
-    async def answer(self, event: Click | Submission, text: str, *, ok: bool) -> None: ...
+    async def answer(
+        self, event: Click | Submission, text: str, *, ok: bool, redraw: Redraw | None = None
+    ) -> None: ...
 
     async def send(self, chat: Chat, card: Card, *, key: str) -> Receipt:
         self._fault()
@@ -183,6 +186,34 @@ async def test_what_is_refused_is_kept_with_the_reason(
     assert list(paper.posts) == ["b"]
 
 
+async def test_a_fault_of_ours_costs_one_message_and_not_the_process(
+    store: Store, paper: Paper, clock: Any
+) -> None:
+    """A card that breaks its drawing is tried once more, then given up and told to operations; the
+    other chats never wait."""
+    ops = Chat("paper", "ops")
+
+    async def draw(key: str, unit: Unit) -> Card:
+        if key == "run:bad":
+            raise ZeroDivisionError
+        return say(key)
+
+    sender = Sender(store, {"paper": paper}, draw, clock)
+    async with store.unit() as unit:
+        await unit.outbox.mark(OPERATIONS, ops, clock.now())
+        await unit.outbox.mark("run:bad", GROUP, clock.now())
+    await put(store, replace(entry(clock.now(), "other"), chat=Chat("paper", "g2")))
+    await sender.drain()
+    assert "other" in paper.posts
+    assert (await found(store, "run:bad#1")).state is DeliveryState.WAITING
+    await clock.sleep(1)
+    await sender.drain()
+    given_up = await found(store, "run:bad#1")
+    assert given_up.state is DeliveryState.FAILED
+    assert given_up.reason == "内部错误 ZeroDivisionError"
+    assert "broken:run:bad#1" in paper.posts
+
+
 async def test_in_doubt_an_alarm_is_said_again_and_marked_and_the_rest_is_not(
     store: Store, sender: Sender, paper: Paper, clock: Any
 ) -> None:
@@ -283,14 +314,20 @@ async def test_a_living_card_is_not_drawn_twice_within_a_second(
 async def test_a_first_drawing_in_doubt_is_drawn_again_under_another_key(
     store: Store, sender: Sender, paper: Paper, clock: Any
 ) -> None:
-    """A platform without idempotency keys would answer the same key with the same doubt."""
+    """A platform without idempotency keys would answer the same key with the same doubt. The new
+    post says that it may be the second, until it is redrawn."""
     async with store.unit() as unit:
         await unit.outbox.mark("run:r1", GROUP, clock.now())
     paper.faults = [InDoubt("超时")]
     await sender.drain()
     await clock.sleep(1)
     await sender.drain()
-    assert paper.posts == {"run:r1#2": say("第 2 版")}
+    assert paper.posts == {"run:r1#2": say("第 2 版" + DOUBTED)}
+    async with store.unit() as unit:
+        await unit.outbox.mark("run:r1", GROUP, clock.now())
+    await clock.sleep(1)
+    await sender.drain()
+    assert paper.posts == {"run:r1#2": say("第 3 版")}
 
 
 def test_a_card_comes_back_as_it_was_kept() -> None:
@@ -447,6 +484,19 @@ async def test_an_overview_is_said_again_now_and_then(telling: Telling) -> None:
     assert await telling.goes_on(rows[2], 60) == ["【一览】\n客户\n丙"]
 
 
+async def test_a_card_without_news_spends_nothing(telling: Telling) -> None:
+    """Its turn comes again and again and nothing is said: all that may be said still may be."""
+    await telling.goes_on(walked(1))
+    telling.paper.can = replace(telling.paper.can, per_chat_per_minute=20)
+    begun = Checklist((Item(Mark.DONE, "第 0 步"), Item(Mark.DOING, "第 1 步")))
+    for _ in range(3):
+        assert await telling.goes_on(Card("接入", Tone.WORKING, (Progress(1, 4), begun)), 31) == []
+    before = len(telling.paper.posts)
+    await put(telling.store, *(entry(telling.clock.now(), f"a{n}") for n in range(20)))
+    await telling.sender.drain()
+    assert len(telling.paper.posts) - before == 16
+
+
 async def test_an_hour_has_its_own_limit(store: Store, paper: Paper, clock: Any) -> None:
     """Within each minute there is room, and yet the hour is spent."""
     paper.can = Capabilities(per_chat_per_minute=60, per_chat_per_hour=10)
@@ -463,6 +513,104 @@ async def test_an_hour_has_its_own_limit(store: Store, paper: Paper, clock: Any)
     await clock.sleep(3600)
     await sender.drain()
     assert len(paper.posts) == 10
+
+
+async def test_what_takes_several_messages_is_charged_for_all(
+    store: Store, paper: Paper, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card may be a text and its buttons: of sixteen that a minute has, eight cards take all."""
+    paper.can = Capabilities(per_chat_per_minute=20)
+    post = paper.send
+
+    async def double(chat: Chat, card: Card, *, key: str) -> Receipt:
+        return replace(await post(chat, card, key=key), messages=2)
+
+    monkeypatch.setattr(paper, "send", double)
+    await put(store, *(entry(clock.now(), f"a{n}") for n in range(20)))
+    await Sender(store, {"paper": paper}, _nothing, clock).drain()
+    assert len(paper.posts) == 8
+
+
+@dataclass
+class Held(Paper):
+    """Paper with one connection, which another replica may take at any time."""
+
+    speaks: bool = True
+
+    async def send(self, chat: Chat, card: Card, *, key: str) -> Receipt:
+        self.speaks = False
+        raise Transient("由另一个副本来发")
+
+
+async def test_what_another_replica_has_taken_over_is_left_as_it_is(
+    store: Store, clock: Any
+) -> None:
+    """The connection went while we spoke: the entry is the other's now, and so are its tries."""
+    paper = Held()
+    sender = Sender(store, {"paper": paper}, _nothing, clock)
+    await put(store, entry(clock.now(), "a"), entry(clock.now(), "b"))
+    before = await found(store, "a")
+    assert await sender.drain() == 1
+    assert await sender.drain() == 0
+    assert await found(store, "a") == before
+
+
+@dataclass
+class Relaying(Paper):
+    """Paper beside which our own people can be told; `relayed` is what they were."""
+
+    relayed: list[str] = field(default_factory=list)
+    deaf: list[Exception] = field(default_factory=list)
+
+    async def relay(self, text: str, *, key: str) -> Receipt:
+        if self.deaf:
+            raise self.deaf.pop(0)
+        self.relayed.append(text)
+        return Receipt(Chat(self.name, "robot"), key)
+
+
+async def test_an_alarm_that_its_chat_cannot_have_is_told_to_our_own_people(
+    store: Store, clock: Any
+) -> None:
+    """It names the customer whose group it is, and the ledger says why. What is no alarm fails."""
+    paper = Relaying(faults=[Permanent("没有和机器人说过话")] * 2)
+    async with store.unit() as unit:
+        await unit.customers.add(Customer(0, "甲公司", "jia", clock.now(), GROUP))
+    await put(store, entry(clock.now(), "P1", Lane.ALARM), entry(clock.now(), "note"))
+    await Sender(store, {"paper": paper}, _nothing, clock).drain()
+    (said,) = paper.relayed
+    assert "客户「甲公司」的群" in said
+    assert "P1" in said
+    alarm, note = await found(store, "P1"), await found(store, "note")
+    assert (alarm.state, alarm.reason) == (
+        DeliveryState.SENT,
+        "已代发给内部人员：没有和机器人说过话",
+    )
+    assert note.state is DeliveryState.FAILED
+
+
+@pytest.mark.parametrize(
+    ("deaf", "state"),
+    [
+        (Permanent("没有设置"), DeliveryState.FAILED),
+        (Transient("太快", retry_after=60), DeliveryState.WAITING),
+        (InDoubt("超时"), DeliveryState.DOUBT),
+    ],
+)
+async def test_where_they_cannot_be_told_the_alarm_ends_as_that(
+    store: Store, clock: Any, deaf: Exception, state: DeliveryState
+) -> None:
+    paper = Relaying(faults=[Permanent("没有和机器人说过话")], deaf=[deaf])
+    await put(store, entry(clock.now(), "P1", Lane.ALARM))
+    await Sender(store, {"paper": paper}, _nothing, clock).drain()
+    told = await found(store, "P1")
+    assert told.state is state
+    if state is DeliveryState.FAILED:
+        assert told.reason == "没有和机器人说过话"
+
+
+async def _nothing(key: str, unit: Unit) -> Card:
+    raise AssertionError(key)
 
 
 async def test_what_is_not_yet_due_holds_nothing_back(
@@ -572,3 +720,31 @@ async def test_a_card_that_was_never_shown_can_be_taken_back(
     async with store.unit() as unit:
         await unit.outbox.mark("incident:2", GROUP, clock.now())
         assert not await unit.outbox.withdraw("incident:2")
+
+
+async def test_a_paper_is_made_when_its_turn_comes(store: Store, clock: Any) -> None:
+    """It is of that moment, made anew for each try, and kept nowhere; one that there is not fails."""
+    made: list[str] = []
+    paper = Paper(faults=[Transient("满了")])
+
+    async def make(key: str, unit: Unit) -> File:
+        if key != "alerts:1":
+            return await no_paper(key, unit)
+        made.append(key)
+        return File(f"alerts-{len(made)}.txt", b"...")
+
+    entry = Delivery(0, "k", GROUP, Lane.NORMAL, DeliveryState.WAITING, clock.now())
+    async with store.unit() as unit:
+        await unit.outbox.put(replace(entry, paper="alerts:1"))
+        await unit.outbox.put(replace(entry, key="l", paper="alerts:2"))
+    sender = Sender(store, {"paper": paper}, _nothing, clock, make)
+    await sender.drain()
+    await clock.sleep(60)
+    await sender.drain()
+    assert paper.posts == {"k": "alerts-2.txt"}
+    async with store.view() as unit:
+        sent, failed = await unit.outbox.by_key("k"), await unit.outbox.by_key("l")
+    assert sent
+    assert (sent.state, sent.file) == (DeliveryState.SENT, b"")
+    assert failed
+    assert (failed.state, failed.reason) == (DeliveryState.FAILED, "没有这份文件：alerts:2")

@@ -5,19 +5,31 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import UTC, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
 import pytest
 
-from adapters.words import Chat, Secret
+from adapters.sources import SOURCES
+from adapters.words import Chat, Secret, Severity
 from bot.app import working
 from bot.web.console import audit_table, chain_told, customers_table, deliveries_table, facts
+from bot.web.health import reasons
 from bot.web.session import COOKIE, TRIES, WINDOW, Access, session_key
 from bot.web.site import create_api
+from runbooks.alerting.oncall import ladder
 from runbooks.kit import Kit
+from storage.intake import Intake
 from storage.journal import journal_in
-from storage.records import Customer, Delivery, DeliveryState, Lane
+from storage.records import (
+    Customer,
+    Delivery,
+    DeliveryState,
+    Incident,
+    IncidentState,
+    Lane,
+)
 from storage.store import Store
 from storage.vault import Seal
 
@@ -55,7 +67,15 @@ async def web(
 
 async def test_health_and_metrics(web: httpx.AsyncClient, kept: Store, clock: Any) -> None:
     told = (await web.get("/healthz")).json()
-    assert told == {"ok": True, "database": "ok", "engine": "ok", "platforms": []}
+    assert told == {
+        "ok": True,
+        "late": [],
+        "database": "ok",
+        "engine": "ok",
+        "platforms": [],
+        "stopped": [],
+        "standby": [],
+    }
     async with kept.unit() as unit:
         chat = Chat("web", "g")
         waiting = Delivery(0, "k", chat, Lane.NORMAL, DeliveryState.FAILED, clock.now(), card="{}")
@@ -63,6 +83,33 @@ async def test_health_and_metrics(web: httpx.AsyncClient, kept: Store, clock: An
     lines = (await web.get("/metrics")).text.splitlines()
     assert 'vigilbot_deliveries{state="failed"} 1.0' in lines
     assert 'vigilbot_runs{state="stuck"} 0.0' in lines
+
+
+async def test_a_bot_that_does_not_call_or_fold_in_time_is_sick(
+    kept: Store, clock: Any, tmp_path: Path
+) -> None:
+    """Whoever restarts sick programs does so before a night is over."""
+    kit = Kit(clock, kept, {}, NOBODY, NOBODY, NOBODY)
+    now, critical = clock.now(), Severity.CRITICAL
+    async with Intake(f"sqlite+aiosqlite:///{tmp_path / 'log'}") as intake:
+        async with kept.unit() as unit:
+            made = await unit.customers.add(Customer(0, "海蓝", "hailan", now))
+            open_ = Incident(0, made.id, "g", "t", critical, IncidentState.OPEN, now, now, now)
+            await ladder.begin(unit, await unit.incidents.add(open_), now)
+        await intake.accept(made.id, "alertmanager", b"{}", now)
+        assert await reasons(kit, intake) == []
+        await clock.sleep(121)
+        (folding,) = await reasons(kit, intake)
+        assert "告警没有及时处理" in folding
+        await clock.sleep(5 * 60 + 61 - 121)
+        calling, _ = await reasons(kit, intake)
+        assert "升级通知没有按时执行" in calling
+        engine = SimpleNamespace(running=True, go=NOBODY)
+        bot = cast("Any", SimpleNamespace(intake=intake, sources=SOURCES, engine=engine))
+        transport = httpx.ASGITransport(create_api(kit, bot, None))
+        async with httpx.AsyncClient(transport=transport, base_url="http://bot") as client:
+            answer = await client.get("/healthz")
+        assert (answer.status_code, len(answer.json()["late"])) == (503, 2)
 
 
 async def test_the_right_password_gives_a_cookie_for_some_hours(

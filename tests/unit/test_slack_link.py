@@ -14,7 +14,7 @@ from slack_sdk.signature import SignatureVerifier
 
 from adapters.card import Button, Buttons, Card, Entry, Form, Input, Text, say
 from adapters.port import InDoubt, OutsideError, Permanent, Transient
-from adapters.slack import link
+from adapters.slack import ledger
 from adapters.slack.link import BUDGET, MAX_AGE, Slack
 from adapters.slack.socket import proxy_for
 from adapters.words import Chat, Click, Event, File, Message, Person, Receipt, Secret, Submission
@@ -104,12 +104,12 @@ async def test_the_oldest_stamps_are_forgotten_first(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A channel of years does not grow in memory; what was just said is still known."""
-    monkeypatch.setattr(link, "REMEMBERED", 3)
+    monkeypatch.setattr(ledger, "REMEMBERED", 3)
     for number in range(6):
         receipt = await scene.slack.send(scene.chat, say("一"), key=str(number))
         assert await scene.slack.send(scene.chat, say("一"), key=str(number)) == receipt
     assert len(scene.texts()) == 6
-    assert len(scene.slack._stamps[scene.room]) == 3
+    assert len(scene.slack._ledger._stamps[scene.room]) == 3
 
 
 async def test_a_silent_far_side_is_in_doubt_and_bounded(scene: Scene) -> None:
@@ -128,6 +128,8 @@ async def test_an_upload_whose_answer_is_lost_is_found(scene: Scene) -> None:
     assert receipt.id.startswith("F")
     assert await scene.slack.upload(scene.chat, File("a.txt", b"1"), key="1") == receipt
     assert len(scene.sim.said(scene.room)) == 1
+    assert scene.sim.content(receipt.id) == b"1"
+    assert not scene.sim.overshared
 
 
 async def test_an_upload_that_nobody_saw_is_simply_tried_again(scene: Scene) -> None:
@@ -314,9 +316,9 @@ async def test_a_slash_command_is_a_message(scene: Scene) -> None:
 
 
 async def test_a_direct_message_needs_no_mention(scene: Scene) -> None:
-    """Alone with the bot, everything is said to it."""
+    """Alone with the bot, everything is said to it; a space before it keeps a slash from Slack's client."""
     alone = scene.sim.channel("", scene.li, im=True)
-    await scene.sim.say(scene.li, alone, "/status")
+    await scene.sim.say(scene.li, alone, " /status")
     event = await scene.event()
     assert isinstance(event, Message)
     assert event.text == "/status"
@@ -719,7 +721,7 @@ async def test_the_simulator_fails_on_a_call_that_it_does_not_know() -> None:
     sim = await SlackSim().__aenter__()
     async with link_to(sim, SimClock()) as slack:
         with pytest.raises(Permanent, match="unknown_method"):
-            await slack._call("chat.frobnicate", {}, again=True)
+            await slack._calls.call("chat.frobnicate", {}, again=True)
     with pytest.raises(AssertionError, match="frobnicate"):
         await sim.__aexit__(None)
 
@@ -737,7 +739,7 @@ async def test_the_simulator_refuses_what_slack_refuses(scene: Scene, block: obj
     """Sizes, unknown properties and unknown blocks."""
     call = {"channel": scene.room, "text": "好", "blocks": [block]}
     with pytest.raises(Permanent, match="格式"):
-        await scene.slack._call("chat.postMessage", call, again=False)
+        await scene.slack._calls.call("chat.postMessage", call, again=False)
 
 
 async def test_the_simulator_keeps_a_channel_to_its_pace(scene: Scene) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from slack_sdk.models.blocks import Block, BlockElement
 
 from adapters.card import (
     Button,
@@ -32,10 +34,13 @@ from adapters.card import (
     Tone,
 )
 from adapters.port import InDoubt, Permanent, Transient
-from adapters.slack import wire
+from adapters.slack import draw, marks, modal, wire
+from adapters.slack.slash import SLASHES
 from adapters.words import Chat, Click, Message, Person, Submission
 from commands.contents import BOOK
 from runbooks import intake
+from tests.charts import COLUMNS, COURSE
+from tests.sim import slack_blocks
 from tests.sim.slack_blocks import check_blocks, check_view
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "slack"
@@ -68,6 +73,8 @@ RICH = Card(
         Table(("主机", "状态"), (("web-1", "在线"),)),
         Progress(1, 3, "台"),
         Checklist((Item(Mark.DONE, "签约", level=0), Item(Mark.FAILED, "部署", "端口占用"))),
+        COURSE,
+        COLUMNS,
         Buttons(
             (
                 Button("收到", "ack:1|v=2", Style.PRIMARY, confirm="确定？"),
@@ -93,33 +100,66 @@ def as_sent(value: object) -> Any:
 
 
 def test_a_card_is_drawn_as_the_golden_file_has_it() -> None:
-    drawn = wire.message(RICH)
+    drawn = draw.message(RICH)
     assert as_sent(drawn) == golden("card")
     check_blocks(as_sent(drawn["blocks"]))
 
 
 def test_a_modal_is_drawn_as_the_golden_file_has_it() -> None:
     """A secret that is known is not shown again, and one that is typed is warned about."""
-    view = wire.modal(FORM, wire.Home("C1", "customer-a", "intake:7"))
+    view = modal.modal(FORM, modal.Home("C1", "customer-a", "intake:7"))
     assert as_sent(view) == golden("modal")
     check_view(as_sent(view))
     assert "known" not in json.dumps(view)
-    assert wire.SEEN_WHILE_TYPING in json.dumps(view, ensure_ascii=False)
+    assert modal.SEEN_WHILE_TYPING in json.dumps(view, ensure_ascii=False)
+
+
+def parsed(blocks: list[Any]) -> list[Any]:
+    """Return blocks as Slack's own SDK understands them: it lets fall what it does not know."""
+    return [as_sent(block.to_dict()) for block in Block.parse_all(blocks)]
+
+
+def test_slacks_own_sdk_knows_all_that_is_drawn() -> None:
+    """Mentions and date pickers too; a property that Slack does not have would be missing."""
+    message, view = draw.message(RICH)["blocks"], modal.modal(FORM, modal.Home("C1", "a", "b"))
+    assert '"type": "user", "user_id": "U' in json.dumps(message)
+    assert "datepicker" in {one["element"]["type"] for one in view["blocks"]}
+    assert parsed(message) == as_sent(message)
+    assert parsed(view["blocks"]) == as_sent(view["blocks"])
+    wrong = [{"type": "header", "text": {"type": "plain_text", "text": "a"}, "colour": "red"}]
+    assert parsed(wrong) != wrong
+
+
+def test_the_simulator_takes_nothing_that_slacks_own_sdk_does_not_know() -> None:
+    """Of blocks and of elements; the SDK names what each of them may have."""
+    kinds = {**slack_blocks._BLOCKS, **slack_blocks._ELEMENTS}
+    models = {kind.type: kind for kind in everything(Block, BlockElement)}
+    for name, allowed in kinds.items():
+        model = models[name]
+        assert allowed <= model.__new__(model).attributes, name
+
+
+def everything(*kinds: type[Any]) -> Iterator[Any]:
+    """Yield all kinds that come of these and have a name of Slack's."""
+    for kind in kinds:
+        yield from everything(*kind.__subclasses__())
+        if getattr(kind, "type", None):
+            yield kind
 
 
 def test_what_people_typed_can_mention_nobody() -> None:
     """Texts are shown letter by letter, and the fallback is escaped."""
-    drawn = wire.message(Card("<!here>", blocks=(Text("<!channel> <@U1> &"),)))
+    drawn = draw.message(Card("<!here>", blocks=(Text("<!channel> <@U1> &"),)))
     assert drawn["text"] == "【&lt;!here&gt;】\n&lt;!channel&gt; &lt;@U1&gt; &amp;"
     assert "mrkdwn" not in json.dumps(drawn)
 
 
 def test_a_long_text_is_cut_where_a_line_ends_and_nothing_is_lost() -> None:
     lines = [f"第{number}行 {'字' * 50}" for number in range(100)]
-    blocks = wire.message(Card("", blocks=(Text("\n".join(lines)),)))["blocks"]
+    blocks = draw.message(Card("", blocks=(Text("\n".join(lines)),)))["blocks"]
     parts = [block["elements"][0]["elements"][0]["text"] for block in blocks]
     assert len(parts) > 1
-    assert all(len(part) <= wire.MAX_TEXT for part in parts)
+    assert all(len(part) <= draw.MAX_TEXT for part in parts)
     assert "\n".join(parts) == "\n".join(lines)
 
 
@@ -138,15 +178,15 @@ def test_what_slack_would_refuse_is_refused_here(card: Card, why: str) -> None:
         (form,) = card.blocks
         assert isinstance(form, Form)
         with pytest.raises(Permanent, match="选项"):
-            wire.modal(form, wire.Home("C1", "", "a"))
+            modal.modal(form, modal.Home("C1", "", "a"))
         return
     with pytest.raises(Permanent, match=why):
-        wire.message(card)
+        draw.message(card)
 
 
 def test_more_buttons_than_a_row_takes_make_more_rows() -> None:
     buttons = tuple(Button(str(number), f"go:{number}") for number in range(60))
-    blocks = wire.message(Card("", blocks=(Buttons(buttons),)))["blocks"]
+    blocks = draw.message(Card("", blocks=(Buttons(buttons),)))["blocks"]
     assert [len(block["elements"]) for block in blocks] == [25, 25, 10]
     check_blocks(as_sent(blocks))
 
@@ -164,7 +204,7 @@ def test_whatever_is_said_is_taken(title: str, text: str, label: str, value: str
         Checklist((Item(Mark.TODO, text, value),)),
         Buttons((Button(label, value, confirm=text),)),
     )
-    drawn = wire.message(Card(title, Tone.BAD, blocks))
+    drawn = draw.message(Card(title, Tone.BAD, blocks))
     drawn["text"].encode()
     if drawn["blocks"]:
         check_blocks(as_sent(drawn["blocks"]))
@@ -174,8 +214,8 @@ def test_whatever_is_said_is_taken(title: str, text: str, label: str, value: str
 def test_a_form_survives_its_button(name: str, label: str, value: str, hint: str) -> None:
     """What is packed into a button is the form that opens."""
     form = Form(name, (Input(label, label, value=value, hint=hint),), label)
-    mended = tuple(wire.mended(part) for part in (name, label, value, hint))
-    again = wire.unpack(wire.pack(form))
+    mended = tuple(draw.mended(part) for part in (name, label, value, hint))
+    again = draw.unpack(draw.pack(form))
     assert (again.action, again.submit) == (mended[0], mended[1])
     assert again.inputs[0].hint == mended[3]
 
@@ -184,20 +224,20 @@ def test_the_longest_form_of_the_house_fits_its_button() -> None:
     """Forty lines to choose from, as the acceptance card has them."""
     lines = tuple((f"step_number_{n}", f"第 {n} 步：核对第 {n} 台主机的指标") for n in range(40))
     form = Form("refuse:1:2:3", (Input("lines", "要重做的步骤", Entry.CHOICES, lines),))
-    assert len(wire.pack(form)) < wire.MAX_VALUE
+    assert len(draw.pack(form)) < draw.MAX_VALUE
 
 
 def test_the_form_of_every_new_customer_opens() -> None:
     """The intake form, as the product draws it, fits its button and makes a modal."""
     (form,) = [block for block in intake.form("客户甲").blocks if isinstance(block, Form)]
-    assert wire.unpack(wire.pack(form)) == form
-    check_view(as_sent(wire.modal(form, wire.Home("C1", "", form.action))))
+    assert draw.unpack(draw.pack(form)) == form
+    check_view(as_sent(modal.modal(form, modal.Home("C1", "", form.action))))
 
 
 def test_an_option_of_no_value_is_no_choice() -> None:
     """Nothing chosen comes back as the empty text by itself."""
     one = Input("tier", "套餐", Entry.CHOICE, (("", "不选"), ("pro", "专业版")))
-    view = wire.modal(Form("a", (one,)), wire.Home("C1", "", "a"))
+    view = modal.modal(Form("a", (one,)), modal.Home("C1", "", "a"))
     assert [option["value"] for option in view["blocks"][0]["element"]["options"]] == ["pro"]
 
 
@@ -207,7 +247,7 @@ def test_a_channel_name_keeps_the_rules(title: str, key: str) -> None:
     name = wire.channel_name(title, key)
     assert re.fullmatch(r"[\w-]{8,80}", name)
     assert name == name.lower() or not name.isascii()
-    assert name.endswith(wire.stamp(key)[:8])
+    assert name.endswith(marks.stamp(key)[:8])
     assert re.fullmatch(r"[a-z0-9-]{1,80}", wire.plain_channel_name(key))
 
 
@@ -254,9 +294,9 @@ def test_a_press_is_read() -> None:
 
 def test_a_press_on_a_form_is_read() -> None:
     body = golden("block_actions")
-    body["actions"][0] |= {"action_id": "form:0", "value": wire.pack(FORM)}
+    body["actions"][0] |= {"action_id": "form:0", "value": draw.pack(FORM)}
     pressed = wire.click(body, platform="slack", at=AT)
-    home = wire.Home("C1", "customer-a", "intake:7")
+    home = modal.Home("C1", "customer-a", "intake:7")
     assert pressed == wire.Pressed("12466734323.1395872398", FORM, home, LI)
 
 
@@ -271,7 +311,7 @@ def test_a_submission_is_read() -> None:
     chat = Chat("slack", "C1")
     assert sent == Submission(body["trigger_id"], chat, LI, "intake:7", values, AT)
     assert [file.name for file in wire.entered(body["view"])[1]] == ["servers.csv"]
-    assert wire.refused(body, "不行") == {
+    assert modal.refused(body, "不行") == {
         "response_action": "errors",
         "errors": {"company": "不行"},
     }
@@ -325,21 +365,21 @@ def test_faults_are_named_in_chinese() -> None:
 
 def test_only_our_own_stamps_count() -> None:
     """Somebody else may copy a stamp; a key's text cannot be read from it."""
-    mark = wire.stamp("send:客户甲")
-    ours = {"user": "UBOT", "ts": "1.1", "metadata": wire.metadata(mark)}
+    mark = marks.stamp("send:客户甲")
+    ours = {"user": "UBOT", "ts": "1.1", "metadata": marks.metadata(mark)}
     file = {
         "user": "UBOT",
         "ts": "1.2",
-        "blocks": [wire.file_note("a", "m2")],
+        "blocks": [draw.file_note("a", "m2")],
         "files": [{"id": "F1"}],
     }
-    assert wire.stamps([ours, file, {**ours, "user": "U9", "ts": "2"}, {"ts": "3"}], "UBOT") == {
+    assert marks.stamps([ours, file, {**ours, "user": "U9", "ts": "2"}, {"ts": "3"}], "UBOT") == {
         mark: "1.1",
         "m2": "F1",
     }
     assert re.fullmatch(r"[0-9a-f]{32}", mark)
-    newest_first = [{**ours, "metadata": wire.metadata(one)} for one in ("c", "b", "a")]
-    assert list(wire.stamps(newest_first, "UBOT")) == ["a", "b", "c"]
+    newest_first = [{**ours, "metadata": marks.metadata(one)} for one in ("c", "b", "a")]
+    assert list(marks.stamps(newest_first, "UBOT")) == ["a", "b", "c"]
 
 
 # -- the manifest ---------------------------------------------------------------------------------
@@ -348,13 +388,16 @@ SLACKS_OWN = {"/status", "/invite", "/who", "/remind", "/topic", "/leave", "/sea
 
 
 def test_the_manifest_registers_commands_that_exist() -> None:
-    """Each is one of ours, is none of Slack's own, and has its mentions escaped."""
-    manifest = yaml.safe_load((DOCS / "slack-manifest.yaml").read_text())
+    """Each is one of ours, is none of Slack's own, and has its mentions escaped; they are those of the
+    code, with what a newcomer needs before anything else works."""
+    manifest = yaml.safe_load((DOCS / "slack-manifest.yaml").read_text(encoding="utf-8"))
     listed = manifest["features"]["slash_commands"]
+    told = [(one["command"], one["description"], one.get("usage_hint", "")) for one in listed]
+    assert told == [(one.command, one.description, one.usage_hint) for one in SLASHES]
     names = {one["command"] for one in listed}
+    assert {"/vigil", "/pair", "/ops", "/onboard"} <= names
     ours = {command.name.split()[0] for command in BOOK.commands}
     assert names - {"/vigil"} <= ours
-    assert "/vigil" in names
     assert not names & SLACKS_OWN
     assert all(one["should_escape"] for one in listed)
     assert len(names) == len(listed) <= 50

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from adapters.port import UsageError
-from adapters.words import Chat, Person, Role, Secret
+from adapters.words import Chat, Person, Receipt, Role, Secret
 from storage.audit import first_break
+from storage.outbox import LET_PASS
 from storage.people import ports_of
 from storage.records import (
     Choice,
@@ -168,6 +169,25 @@ async def test_an_entry_that_backs_off_keeps_its_place(store: Store) -> None:
     assert [d.key for d in later] == ["a"]
 
 
+async def test_an_alarm_that_is_never_taken_lets_the_later_ones_pass(store: Store) -> None:
+    """Before so many tries it keeps its place; after them it is still tried, when nothing else is."""
+    soon = NOW + timedelta(minutes=1)
+    async with store.unit() as unit:
+        for key in ("old", "older", "new"):
+            await unit.outbox.put(entry(key, Lane.ALARM))
+        (old,) = await unit.outbox.heads(NOW)
+        await unit.outbox.save(replace(old, tries=LET_PASS - 1, due=soon))
+        assert await unit.outbox.heads(NOW) == []
+        await unit.outbox.save(replace(old, tries=LET_PASS, due=soon))
+        (older,) = await unit.outbox.heads(NOW)
+        await unit.outbox.save(replace(older, tries=LET_PASS, due=soon - timedelta(seconds=1)))
+        (new,) = await unit.outbox.heads(soon)
+        assert (older.key, new.key) == ("older", "new")
+        await unit.outbox.save(replace(new, state=DeliveryState.SENT, sent_at=NOW))
+        assert await unit.outbox.heads(NOW) == []
+        assert [each.key for each in await unit.outbox.heads(soon)] == ["older"]
+
+
 async def test_marks_of_a_living_card_do_not_pile_up(store: Store) -> None:
     async with store.unit() as unit:
         for _ in range(5):
@@ -183,6 +203,18 @@ async def test_marks_of_a_living_card_do_not_pile_up(store: Store) -> None:
         drawn = await unit.outbox.living("run:r1")
     assert drawn is not None
     assert (drawn.version, drawn.drawn, drawn.receipt) == (6, 5, "m1")
+
+
+async def test_a_living_card_is_found_by_the_message_that_shows_it(store: Store) -> None:
+    """By the newest one alone, and in its own chat."""
+    async with store.unit() as unit:
+        await unit.outbox.mark("run:1", GROUP, NOW)
+        await unit.outbox.drawn("run:1", 1, "om_1")
+        assert await unit.outbox.shown_as(Receipt(GROUP, "om_1")) == "run:1"
+        await unit.outbox.drawn("run:1", 1, "om_2")
+        assert await unit.outbox.shown_as(Receipt(GROUP, "om_2")) == "run:1"
+        assert not await unit.outbox.shown_as(Receipt(GROUP, "om_1"))
+        assert not await unit.outbox.shown_as(Receipt(replace(GROUP, id="g2"), "om_2"))
 
 
 async def test_ports_are_never_given_twice_on_a_host(store: Store) -> None:

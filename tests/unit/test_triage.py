@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from adapters.card import Card, Text
 from adapters.port import Answer, Permanent, Transient
 from adapters.words import Severity
-from runbooks.alerting.masking import GONE, Mask
-from runbooks.alerting.triage import (
+from runbooks.alerting.triage.masking import GONE, Mask
+from runbooks.alerting.triage.verdict import (
     LONGEST_ANSWER,
     SPREAD,
     Advice,
@@ -99,6 +99,9 @@ def test_the_worst_that_fires_counts() -> None:
     )
     before = replace(INCIDENT, severity=Severity.CRITICAL)
     assert by_rules(Matter(before, [alert()])).severity is Severity.CRITICAL
+    quiet = [replace(alert(f"h{number}"), hidden="静默 #1") for number in range(SPREAD)]
+    silenced = by_rules(Matter(INCIDENT, quiet))
+    assert (silenced.severity, silenced.summary) == (INCIDENT.severity, "都已隐藏")
     over = by_rules(Matter(before, [replace(alert(), firing=False)]))
     assert (over.severity, over.summary) == (Severity.CRITICAL, "都已恢复")
 

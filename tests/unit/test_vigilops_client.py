@@ -148,7 +148,7 @@ class World:
         routes: dict[str, Callable[[httpx.Request, str, Any], Any]] = {
             "auth": lambda *_: {**golden("auth_me"), "role": self.role},
             "users": self.on_users,
-            "hosts": lambda *a: self.page(a[0], self.hosts),
+            "hosts": self.on_hosts,
             "dashboard": lambda *_: golden("dashboard_summary"),
             "agent-tokens": self.on_tokens,
             "alert-rules": self.on_rules,
@@ -166,6 +166,9 @@ class World:
         size = min(int(request.url.params["page_size"]), 100)
         part = rows[(page - 1) * size : page * size]
         return {"items": part, "total": len(rows), "page": page, "page_size": size}
+
+    def on_hosts(self, request: httpx.Request, rest: str, body: Any) -> Any:
+        return golden("recorded/host_metrics") if rest else self.page(request, self.hosts)
 
     def on_users(self, request: httpx.Request, rest: str, body: Any) -> Any:
         if request.method == "GET":
@@ -302,7 +305,7 @@ async def test_a_late_refusal_of_the_old_token_does_not_refresh_the_new_one(
     await monitor.me()
     world.valid.clear()
     await monitor.me()
-    assert await monitor._renewed("access-token-1") == "access-token-2"
+    assert await monitor._session._renewed("access-token-1") == "access-token-2"
     assert world.count("POST /auth/refresh") == 1
 
 
@@ -381,8 +384,8 @@ async def test_one_session_is_shared_per_url_and_email(world: World) -> None:
         assert one is same
         assert one is not other
         assert await one.me() == "admin"
-    assert one._client.is_closed
-    assert other._client.is_closed
+    assert one._session._client.is_closed
+    assert other._session._client.is_closed
 
 
 # -- errors -----------------------------------------------------------------------------------
@@ -571,6 +574,18 @@ async def test_hosts_of_all_pages_are_returned(monitor: VigilOps, world: World) 
     assert hosts[0].recorded_at is not None
     assert hosts[-1].cpu_percent is None
     assert not hosts[-1].online
+
+
+async def test_what_a_host_reported_is_read_as_recorded(monitor: VigilOps, world: World) -> None:
+    samples = await monitor.history(1)
+    first, last = samples[0], samples[-1]
+    assert (first.cpu_percent, first.memory_percent, first.disk_percent) == (90.3, 3.7, 25.1)
+    assert first.at.isoformat() == "2026-11-23T00:06:37.950191+00:00"
+    assert first.at < last.at
+    assert world.calls[-1][:2] == ("GET", "/hosts/1/metrics")
+    world.fail("GET /hosts/9/metrics", http_error(404, "Host 9 not found"))
+    with pytest.raises(Permanent):
+        await monitor.history(9)
 
 
 async def test_health_and_summary_say_what_was_recorded(monitor: VigilOps, world: World) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from adapters.port import InDoubt, Permanent, Transient, UsageError
 from adapters.wecom import wire
 from adapters.wecom.app import App, Robot
 from adapters.wecom.link import FRESH, WeCom
+from adapters.wecom.pace import Pace
 from adapters.wecom.pages import OPEN_FOR
-from adapters.wecom.socket import BACK_OFF, PING
+from adapters.wecom.socket import BACK_OFF, Alone
 from adapters.words import Chat, Click, Event, File, Message, Person, Secret, Submission
 from tests.sim.slack import SimClock
 from tests.sim.wecom import AES_KEY, AGENT, APP_SECRET, BOT_ID, CORP, NAME, SECRET, TOKEN, WeComSim
@@ -135,6 +137,30 @@ async def test_a_group_cannot_be_made(scene: Scene) -> None:
         await scene.link.open_chat("客户甲", [Person("wecom", scene.li)], key="1")
 
 
+async def test_an_account_behind_an_at_is_somebody_who_has_spoken(scene: Scene) -> None:
+    """WeCom tells no id of whom a message means. A name is nobody; an account that was written out,
+    in whatever case, is who has it, once they have spoken to the bot."""
+    said = await scene.ask("/role @U-Wang 客户")
+    assert said.mentions == ()
+    await scene.sim.say(scene.wang, scene.room.id, f"@{NAME} /whoami")
+    assert isinstance(await scene.event(), Message)
+    said = await scene.ask("/role @U-Wang 客户，@王经理 也是")
+    assert said.mentions == (Person("wecom", scene.wang),)
+    assert [person.name for person in said.mentions] == ["U-Wang"]
+
+
+async def test_the_robot_is_the_last_way_to_be_heard(scene: Scene) -> None:
+    """Once for each key; without a robot it is refused."""
+    with pytest.raises(Permanent, match="没有设置"):
+        await scene.link.relay("P1 告警", key="1")
+    await scene.link.__aexit__(None, None, None)
+    robot = Robot(Secret(scene.sim.robot_url), scene.clock)
+    async with scene.new(robot=robot) as link:
+        for _ in range(2):
+            await link.relay("P1 告警", key="1")
+    assert [one["content"] for one in scene.sim.robot_said] == ["P1 告警"]
+
+
 # -- presses ----------------------------------------------------------------------------------------
 
 
@@ -183,6 +209,29 @@ async def test_a_press_is_answered_in_time_whatever_we_do(scene: Scene) -> None:
     await scene.link.answer(event, "太晚了", ok=True)
     shown = scene.sim.card(scene.li, scene.room.id, f"{receipt.id}-0")
     assert shown["button_list"][0]["text"] == "已收到 ✓"
+
+
+@pytest.mark.parametrize("fault", [846605, -1, "lost", "gone", "closed", "cut"])
+@pytest.mark.parametrize("by", ["the roof", "the clock"])
+async def test_a_card_that_cannot_be_replaced_costs_nothing_but_its_looks(
+    scene: Scene, by: str, fault: str | int
+) -> None:
+    """Whatever becomes of the replacement: the press was heard, once, and who listens goes on to hear."""
+    await scene.ask()
+    receipt = await scene.link.send(scene.chat, CARD, key="1")
+    scene.sim.misbehave("aibot_respond_update_msg", fault)
+    await scene.press(receipt.id, "b:sign|7")
+    event = await scene.event()
+    assert isinstance(event, Click)
+    (in_time,) = scene.link._tasks
+    if by == "the roof":
+        await scene.link.answer(event, "已签字", ok=True)
+    else:
+        scene.clock.move(4)
+        await asyncio.wait({in_time}, timeout=5)
+    await scene.dialled_again(2 if fault in {"closed", "cut"} else 1)
+    assert scene.sim.calls.count("aibot_respond_update_msg") == 1
+    assert (await scene.ask("还在吗")).text == "还在吗"
 
 
 async def test_a_dangerous_press_is_made_sure_of(scene: Scene) -> None:
@@ -256,17 +305,17 @@ async def test_a_form_is_sent_once_from_its_page(scene: Scene) -> None:
         )
         await scene.link.answer(event, said, ok=ok)
         assert await sending == (ok, said)
-    assert scene.link.asked(token) is None
+    assert await scene.link.asked(token) is None
     assert not (await scene.link.filled(token, {"reason": "又一次"}, ()))[0]
 
 
 async def test_a_page_has_its_time(scene: Scene) -> None:
     await scene.ask()
     token = await page_of(scene, "1")
-    assert scene.link.asked(token) == FORM
-    assert scene.link.asked("guessed") is None
+    assert await scene.link.asked(token) == FORM
+    assert await scene.link.asked("guessed") is None
     scene.clock.move(OPEN_FOR.total_seconds())
-    assert scene.link.asked(token) is None
+    assert await scene.link.asked(token) is None
 
 
 # -- streams ----------------------------------------------------------------------------------------
@@ -333,31 +382,6 @@ async def test_a_connection_that_ends_is_made_anew(scene: Scene, end: str) -> No
     assert (await scene.ask("还在吗")).text == "还在吗"
 
 
-async def test_many_reconnects_leave_nothing_behind(scene: Scene) -> None:
-    """Fifty connections later there are as many tasks as before, and nobody waits for an answer."""
-    await scene.ask()
-    before = len(asyncio.all_tasks())
-    for number in range(50):
-        await scene.sim.shut(1000 if number % 2 else 1011)
-        await scene.dialled_again(number + 2)
-    await scene.until(lambda: len(asyncio.all_tasks()) <= before)
-    assert not scene.link._socket._acks
-    await scene.link.send(scene.chat, say("还在"), key="1")
-    assert scene.texts() == ["【还在】"]
-
-
-async def test_pings_without_an_answer_end_the_connection(scene: Scene) -> None:
-    """The socket is open and nobody is there: two pings in a row are enough."""
-    scene.sim.mute = True
-    async with asyncio.timeout(10):
-        while scene.sim.calls.count("ping") < 2:
-            scene.clock.move(PING if PING in scene.clock.sleeping else 0)
-            await asyncio.sleep(0)
-    scene.sim.mute = False
-    await scene.dialled_again(2)
-    assert (await scene.ask("还在吗")).text == "还在吗"
-
-
 async def test_being_thrown_out_is_an_alarm_and_no_war(scene: Scene) -> None:
     """It does not come back; what is to be said is refused with the reason; the robot says so."""
     await scene.ask()
@@ -393,16 +417,19 @@ async def test_a_wrong_secret_is_tried_three_times(scene: Scene) -> None:
 
 async def test_without_the_lease_nobody_dials(scene: Scene) -> None:
     """Of two replicas one holds the connection; the other takes over when it may."""
-    mine = [False]
 
-    async def lease() -> bool:
-        return mine[0]
+    class Given(Alone):
+        mine = False
 
+        async def take(self) -> bool:
+            return self.mine
+
+    lease = Given()
     scene.state = scene.state.with_name("other.sqlite")
     before = scene.sim.dialled
     async with scene.new(lease=lease) as link:
         assert scene.sim.dialled == before
-        mine[0] = True
+        lease.mine = True
         scene.link = link
         await scene.dialled_again(before + 1)
 
@@ -475,6 +502,42 @@ async def test_a_large_file_goes_in_pieces(scene: Scene) -> None:
     assert list(scene.sim.files.values()) == [("报告.pdf", content)]
     with pytest.raises(Permanent, match="不能是空的"):
         await scene.link.upload(scene.chat, File("空", b""), key="2")
+
+
+async def test_a_file_comes_from_a_direct_chat_and_with_a_quote(scene: Scene) -> None:
+    """It lies sealed at an address of its own. In a group the bot is told of it when it is quoted."""
+    direct = f"@{scene.li}"
+    content = bytes(range(256)) * 40
+    await scene.sim.send_file(scene.li, direct, "服务器 清单.csv", content)
+    alone = await scene.event()
+    await scene.sim.send_file(scene.li, scene.room.id, "名单.csv", b"x", "/server add")
+    quoting = await scene.event()
+    assert isinstance(alone, Message)
+    assert isinstance(quoting, Message)
+    assert (alone.text, alone.chat.id) == ("", direct)
+    assert [(one.name, one.content) for one in alone.files] == [("服务器 清单.csv", content)]
+    assert (quoting.text, quoting.chat) == ("/server add", scene.chat)
+    assert [(one.name, one.content) for one in quoting.files] == [("名单.csv", b"x")]
+
+
+@pytest.mark.parametrize("broken", ["gone", "cut"])
+async def test_a_file_that_cannot_be_had_loses_no_words(scene: Scene, broken: str) -> None:
+    """Its five minutes are over, or it is not what was sealed."""
+    sealed = scene.sim.seal_file
+
+    def spoiled(name: str, content: bytes) -> dict[str, str]:
+        told = sealed(name, content)
+        number = told["url"].rpartition("/")[2]
+        body = scene.sim.sealed.pop(number)[1]
+        if broken == "cut":
+            scene.sim.sealed[number] = (name, body[:-7])
+        return told
+
+    scene.sim.seal_file = spoiled  # type: ignore[method-assign] # the far side's fault
+    await scene.sim.send_file(scene.li, scene.room.id, "名单.csv", b"x" * 99, "/server add")
+    event = await scene.event()
+    assert isinstance(event, Message)
+    assert (event.text, event.files) == ("/server add", ())
 
 
 # -- the app and the robot --------------------------------------------------------------------------
@@ -600,15 +663,63 @@ async def test_without_an_app_there_is_no_such_address(scene: Scene) -> None:
 
 
 async def test_the_robot_keeps_to_twenty_a_minute(scene: Scene) -> None:
+    """A long text is several messages, and goes whole or not at all; what never fits is refused."""
     robot = Robot(Secret(scene.sim.robot_url), scene.clock)
-    for _ in range(20):
-        await robot.say("告警", "")
-    with pytest.raises(Transient, match="20 条"):
-        await robot.say("告警", "")
-    scene.clock.move(60)
-    await robot.say("告警" * 2000, "")
-    assert len(scene.sim.robot_said) == 26
+    long = "告警" * 2000
+    for number in range(15):
+        scene.clock.move(1)
+        await robot.say(f"告警 {number}", "")
+    with pytest.raises(Transient, match="20 条") as refused:
+        await robot.say(long, "")
+    assert refused.value.retry_after == 46  # until the first of the fifteen is a minute old
+    assert len(scene.sim.robot_said) == 15
+    scene.clock.move(46)
+    await robot.say(long, "")
+    assert len(scene.sim.robot_said) == 21
+    assert "".join(one["content"] for one in scene.sim.robot_said[15:]) == long
+    with pytest.raises(Permanent, match="24 条"):
+        await robot.say(long * 4, "")
+    assert scene.sim.calls.count("webhook/send") == 21
     await robot.close()
+
+
+async def test_the_app_keeps_to_what_one_member_may_have(scene: Scene, helped: WeCom) -> None:
+    """Beyond it WeCom drops and says nothing: so a call waits here, however it was asked for, and
+    another member's does not."""
+    chat = Chat("wecom", f"app:@{scene.li}")
+    await helped.send(chat, say("长", "很长的一段话" * 200), key="long")  # three messages
+    for number in range(27):
+        await helped.ring(Person("wecom", scene.li), f"P1 告警 {number}", key=str(number))
+    li = Person("wecom", scene.li)
+    for again in (
+        partial(helped.ring, li, "P1 告警", key="29"),
+        partial(helped.send, chat, say("一"), key="30"),
+    ):
+        with pytest.raises(Transient, match="每分钟只能发 30 条") as refused:
+            await again()
+        assert refused.value.retry_after == 60
+    await helped.ring(Person("wecom", scene.wang), "P1 告警", key="wang")
+    scene.clock.move(60)
+    await helped.ring(Person("wecom", scene.li), "P1 告警", key="29")
+    shown = scene.sim.app_rooms[f"app:@{scene.li}"].shown
+    assert len(shown) == 31
+    assert scene.sim.dropped == []
+
+
+def test_an_hour_has_a_measure_of_its_own() -> None:
+    """A thousand, two seconds apart, are no more than thirty a minute; then the first must grow old."""
+    clock = SimClock()
+    pace = Pace(clock, "应用", per_minute=30, per_hour=1000)
+    for _ in range(1000):
+        clock.move(2)
+        pace.take("li", 1)
+    clock.move(2)
+    with pytest.raises(Transient, match="每小时只能发 1000 条") as refused:
+        pace.take("li", 1)
+    assert refused.value.retry_after == 3600 - 1000 * 2
+    pace.take("wang", 30)
+    clock.move(refused.value.retry_after)
+    pace.take("li", 1)
 
 
 def test_every_refusal_has_words() -> None:

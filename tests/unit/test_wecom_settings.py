@@ -9,6 +9,8 @@ import pytest
 
 from bot.config import ConfigError, Settings, load
 from bot.platforms import enabled
+from storage.store import Store
+from storage.vault import Seal
 from tests.conftest import HandClock
 
 ENV = {"VIGILBOT_KEY": "k", "PW": "pw", "S": "secret", "AES": "a" * 43, "ROBOT": "http://r/?key=k"}
@@ -38,9 +40,14 @@ def read(folder: Path, text: str) -> Settings:
     return load(path, ENV)
 
 
+def nowhere(folder: Path) -> Store:
+    """A store that nobody has entered."""
+    return Store(f"sqlite+aiosqlite:///{folder / 'x.sqlite'}", Seal(Seal.new_key()))
+
+
 async def test_groups_are_made_where_an_app_is_set_up(tmp_path: Path, clock: HandClock) -> None:
-    (bare,) = enabled(read(tmp_path, BARE), clock)
-    (helped,) = enabled(read(tmp_path, BARE + APP), clock)
+    (bare,) = enabled(read(tmp_path, BARE), clock, nowhere(tmp_path), "one")
+    (helped,) = enabled(read(tmp_path, BARE + APP), clock, nowhere(tmp_path), "one")
     assert (bare.name, bare.can.creates_chats, helped.can.creates_chats) == ("wecom", False, True)
     assert not helped.can.can_edit
 
@@ -67,5 +74,5 @@ def test_the_robot_address_is_a_secret(tmp_path: Path) -> None:
 async def test_nothing_is_left_open(tmp_path: Path, clock: HandClock) -> None:
     """A platform that was made and never entered holds nothing that must be closed."""
     before = len(asyncio.all_tasks())
-    list(enabled(read(tmp_path, BARE + APP), clock))
+    list(enabled(read(tmp_path, BARE + APP), clock, nowhere(tmp_path), "one"))
     assert len(asyncio.all_tasks()) == before

@@ -36,6 +36,7 @@ from adapters.wecom import wire
 from adapters.wecom.app import pieces
 from adapters.wecom.crypto import Seal, Unsealed, sealed_in
 from adapters.words import Chat, Click, File, Message, Person, Secret, Submission
+from tests.charts import COLUMNS, COURSE
 from tests.sim.wecom import check_card
 
 GOLDEN = Path(__file__).parents[1] / "golden/wecom"
@@ -51,6 +52,8 @@ CARD = Card(
         Mention((Person("wecom", "li", "李工"), Person("web", "w", "<@all>"))),
         Fields((("域名", "ops.example.com"),)),
         Checklist((Item(Mark.DONE, "签约", level=0), Item(Mark.FAILED, "部署", "端口占用"))),
+        COURSE,
+        COLUMNS,
         Table(("主机", "状态"), (("web-1", "在线"),)),
         Text("等待签字", Style.STRONG),
         Text("找不到卡片时输入 /status", Style.QUIET),
