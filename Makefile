@@ -2,8 +2,8 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests share two cores with the programs that they start.
-WORKERS ?= 2
+# More than cores: many tests wait for programs that they have started.
+WORKERS ?= 4
 # Of the demo's page.
 PORT ?= 8080
 

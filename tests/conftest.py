@@ -66,3 +66,12 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     async with Store(url, Seal(Seal.new_key())) as opened:
         await opened.create()
         yield opened
+
+
+@pytest.fixture
+def own_pages() -> Iterator[None]:
+    """NiceGUI's one application of a process as if it had served nobody yet."""
+    from nicegui.testing.general import nicegui_reset_globals  # noqa: PLC0415 - a second to import
+
+    with nicegui_reset_globals():
+        yield

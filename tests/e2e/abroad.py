@@ -30,7 +30,7 @@ from bot.play.render import timelines
 from bot.web.site import create_api, listening, serving
 from runbooks.kit import House, Kit
 from storage.journal import journal_in
-from storage.records import Member
+from storage.records import Member, PortPlan
 from storage.store import Store
 from storage.vault import Seal
 from tests.sim.dingtalk import DingTalkSim
@@ -38,6 +38,8 @@ from tests.sim.feishu import FeishuSim, read
 
 MANAGED = "managed-01"
 MACHINE = SystemClock()
+PORTS = PortPlan(18101, 13101, 15533, 16480)
+"""Of this machine, and none that the other worlds plan: these run beside them."""
 
 
 class Country(Protocol):
@@ -312,6 +314,7 @@ async def abroad(country: Country, directory: Path, specs: Sequence[Spec]) -> As
             ai_model="demo",
             ai_key=Secret("demo-key"),
             bundle=AGENT_BUNDLE,
+            ports=PORTS,
         )
         url = f"sqlite+aiosqlite:///{directory / 'vigilbot.db'}"
         store = await stack.enter_async_context(Store(url, Seal(Seal.new_key())))

@@ -22,6 +22,7 @@ from storage.roster import RungState
 # Worlds that are deployed side by side would plan the same ports of this machine.
 pytestmark = [
     pytest.mark.xdist_group("ports"),
+    pytest.mark.usefixtures("own_pages"),
     pytest.mark.filterwarnings(
         "ignore::ResourceWarning",  # DBOS leaves its pool to the garbage collector
         "ignore::pytest.PytestUnraisableExceptionWarning",

@@ -80,4 +80,4 @@ async def test_a_bot_on_postgresql_walks_to_the_gate_and_behind_it(
         assert [row[0].partition(":")[0] for row in segments][:1] == ["run"]
     engine.dispose()
     kept = {path.name.removesuffix("-journal") for path in (tmp_path / "data").iterdir()}
-    assert kept == {"webchat.sqlite"}
+    assert kept == {"replica", "webchat.sqlite"}

@@ -15,6 +15,7 @@ from bot.demo.world import LI, staged
 # Worlds that are deployed side by side would plan the same ports of this machine.
 pytestmark = [
     pytest.mark.xdist_group("ports"),
+    pytest.mark.usefixtures("own_pages"),
     pytest.mark.filterwarnings(
         "ignore::ResourceWarning",  # DBOS leaves its pool to the garbage collector
         "ignore::pytest.PytestUnraisableExceptionWarning",

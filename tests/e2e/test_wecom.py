@@ -15,7 +15,7 @@ from tests.e2e.abroad_wecom import WeComCountry
 from tests.e2e.stage import answers, sheet
 
 # Worlds that are deployed side by side would plan the same ports of this machine.
-pytestmark = pytest.mark.xdist_group("ports")
+pytestmark = pytest.mark.xdist_group("abroad")
 
 COMPANY = "海蓝科技"
 SPECS = (Spec("web-01", cpu=4, memory_mb=8192, disk_gb=100), Spec("db-01", cpu=2))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
+import pytest
 from fastapi import FastAPI
 
 from bot.web import console
@@ -44,6 +45,7 @@ class Slow(Store):
             return await unit.customers.all() == []
 
 
+@pytest.mark.usefixtures("own_pages")
 async def test_a_crowd_at_the_console_does_not_keep_an_alarm_waiting(
     tmp_path: Path, clock: Any
 ) -> None:
