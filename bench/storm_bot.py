@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, cast
 
+import structlog
+
 from adapters.card import Card, dumps, plain
 from adapters.port import Capabilities, Redraw, Transient
 from adapters.webchat.link import WebChat
@@ -111,6 +113,8 @@ async def serve(folder: Path) -> None:
     """Be the bot until told to stop."""
     # A tick that finds the one before still at work is left out, and would say so.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    # What is said on standard output is read by whoever started us.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     nobody, clock = cast("Any", None), SystemClock()
     url = f"sqlite+aiosqlite:///{folder}/bot.sqlite"
     async with AsyncExitStack() as stack:
