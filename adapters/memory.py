@@ -5,8 +5,8 @@ alone. Platforms differ in what they keep and for how long; how it is kept is he
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
@@ -80,6 +80,31 @@ class Rows:
         """Empty the log of what was written: what was dropped is then nowhere in the files."""
         with suppress(sqlite3.OperationalError):  # somebody reads the file: the next time, then
             self._opened().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _dated(self, kind: str, name: str) -> tuple[str, datetime] | None:
+        """Return (body, when it was written)."""
+        query = "SELECT body, at FROM kept WHERE kind = ? AND id = ?"
+        row = self._opened().execute(query, (kind, name)).fetchone()
+        return (str(row[0]), datetime.fromisoformat(row[1])) if row else None
+
+    def _write(self, statement: str, values: tuple[str, ...]) -> None:
+        """Write by one statement; Transient when the disk refuses."""
+        db = self._opened()
+        try:
+            with db:
+                db.execute(statement, values)
+        except sqlite3.Error as problem:
+            raise self._unwritable(problem) from problem
+
+    @contextmanager
+    def _on_the_disk(self) -> Iterator[None]:
+        """Have what is written meanwhile on the disk itself: not even a power cut undoes it."""
+        db = self._opened()
+        db.execute("PRAGMA synchronous = FULL")
+        try:
+            yield
+        finally:
+            db.execute(f"PRAGMA synchronous = {self.synchronous}")
 
     def _opened(self) -> sqlite3.Connection:
         if self._db is None:

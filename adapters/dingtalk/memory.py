@@ -40,9 +40,8 @@ class Memory(Rows):
     more = "CREATE TABLE IF NOT EXISTS counted (name TEXT PRIMARY KEY, amount INTEGER NOT NULL);"
 
     def get(self, kind: str, name: str) -> str | None:
-        query = "SELECT body FROM kept WHERE kind = ? AND id = ?"
-        row = self._opened().execute(query, (kind, name)).fetchone()
-        return str(row[0]) if row else None
+        found = self._dated(kind, name)
+        return found[0] if found else None
 
     def all(self, kind: str, prefix: str = "") -> list[tuple[str, str, datetime]]:
         """Return (id, body, written at) of a kind, the oldest first."""
@@ -62,20 +61,11 @@ class Memory(Rows):
 
     def begin(self, now: datetime, name: str) -> None:
         """Write down that a deed is begun, on the disk itself: not even a power cut repeats it."""
-        db = self._opened()
-        db.execute("PRAGMA synchronous = FULL")
-        try:
+        with self._on_the_disk():
             self.keep(now, ("deed", name, BEGUN))
-        finally:
-            db.execute("PRAGMA synchronous = NORMAL")
 
     def drop(self, kind: str, name: str) -> None:
-        db = self._opened()
-        try:
-            with db:
-                db.execute(DROP, (kind, name))
-        except sqlite3.Error as problem:
-            raise self._unwritable(problem) from problem
+        self._write(DROP, (kind, name))
 
     def count(self, name: str, more: int) -> int:
         """Add to a counter and return what it is now."""

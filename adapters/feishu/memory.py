@@ -7,7 +7,6 @@ however long the bot was away in between.
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import datetime, timedelta
 
 from adapters.memory import BEGUN, DROP, KEEP, Rows
@@ -28,30 +27,16 @@ class Memory(Rows):
 
     def get(self, uuid: str) -> tuple[str, datetime] | None:
         """Return (BEGUN or the answer, when that was written)."""
-        query = "SELECT body, at FROM kept WHERE kind = ? AND id = ?"
-        row = self._opened().execute(query, (_DEED, uuid)).fetchone()
-        return (str(row[0]), datetime.fromisoformat(row[1])) if row else None
+        return self._dated(_DEED, uuid)
 
     def begin(self, uuid: str, now: datetime) -> None:
         """Write down that a deed is begun, unless it is there: the first time counts. It is on the
         disk itself, so that not even a power cut repeats it; Transient when the disk refuses."""
-        db = self._opened()
-        db.execute("PRAGMA synchronous = FULL")
-        try:
+        with self._on_the_disk():
             self._write(_BEGIN, (_DEED, uuid, BEGUN, now.isoformat()))
-        finally:
-            db.execute(f"PRAGMA synchronous = {self.synchronous}")
 
     def end(self, uuid: str, answer: str, now: datetime) -> None:
         self._write(KEEP, (_DEED, uuid, answer, now.isoformat()))
 
     def drop(self, uuid: str) -> None:
         self._write(DROP, (_DEED, uuid))
-
-    def _write(self, statement: str, values: tuple[str, ...]) -> None:
-        db = self._opened()
-        try:
-            with db:
-                db.execute(statement, values)
-        except sqlite3.Error as problem:
-            raise self._unwritable(problem) from problem

@@ -7,7 +7,6 @@ until the reader of `events` asks for the next, and who has spoken to the bot is
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -29,9 +28,7 @@ class Memory(Rows):
 
     def get(self, kind: str, name: str) -> tuple[str, datetime] | None:
         """Return (body, when it was written)."""
-        query = "SELECT body, at FROM kept WHERE kind = ? AND id = ?"
-        row = self._opened().execute(query, (kind, name)).fetchone()
-        return (str(row[0]), datetime.fromisoformat(row[1])) if row else None
+        return self._dated(kind, name)
 
     def keep(self, kind: str, name: str, body: str, now: datetime) -> None:
         """Write a row, on the disk itself; Transient when the disk refuses."""
@@ -41,14 +38,6 @@ class Memory(Rows):
         """Drop a row, and what it said from every file."""
         self._write(DROP, (kind, name))
         self.wipe()
-
-    def _write(self, statement: str, values: tuple[str, ...]) -> None:
-        db = self._opened()
-        try:
-            with db:
-                db.execute(statement, values)
-        except sqlite3.Error as problem:
-            raise self._unwritable(problem) from problem
 
 
 class Shared(Protocol):
