@@ -56,13 +56,14 @@ class Advices:
         )
         return [to_record(Incident, row) for row in rows.mappings()]
 
-    async def spread(self, hosts: int) -> Sequence[Incident]:
-        """Return everybody's unresolved incidents short of critical with a rule, above information,
-        that fires and is seen on so many hosts, oldest first."""
+    async def spread(self, hosts: int, customer: int | None = None) -> Sequence[Incident]:
+        """Return a customer's unresolved incidents short of critical with a rule, above information,
+        that fires and is seen on so many hosts, oldest first; everybody's without a customer."""
         many = (
             sa.select(alerts_known.c.incident)
             .join(incidents, incidents.c.id == alerts_known.c.incident)
             .where(
+                sa.true() if customer is None else incidents.c.customer == customer,
                 incidents.c.severity != str(Severity.CRITICAL),
                 incidents.c.state != str(IncidentState.RESOLVED),
                 alerts_known.c.firing,

@@ -43,7 +43,6 @@ async def played(http: httpx.AsyncClient, to: str) -> str:
             page = (await http.get(PATH)).text
             if "正在推进" not in page:
                 return page
-            await asyncio.sleep(0.1)
 
 
 async def test_an_alert_that_nobody_answers_is_lived_through_to_its_end(tmp_path: Path) -> None:

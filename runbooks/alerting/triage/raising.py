@@ -79,7 +79,7 @@ async def _of(number: int, now: datetime, house: House, unit: Unit) -> int:
     customer = await unit.customers.get(number)
     assert customer is not None
     # Read again: some may have ended since, or another replica have raised them.
-    found = [each for each in await unit.advices.spread(SPREAD) if each.customer == number]
+    found = await unit.advices.spread(SPREAD, number)
     raised = [one for each in found if (one := await _judged(each, house, unit))]
     by_places: dict[frozenset[Place], list[Raised]] = {}
     for one in raised:
