@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -68,10 +70,22 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield opened
 
 
-@pytest.fixture
-def own_pages() -> Iterator[None]:
+@contextmanager
+def fresh_pages() -> Iterator[None]:
     """NiceGUI's one application of a process as if it had served nobody yet."""
     from nicegui.testing.general import nicegui_reset_globals  # noqa: PLC0415 - a second to import
 
-    with nicegui_reset_globals():
+    modules = dict(sys.modules)
+    try:
+        with nicegui_reset_globals():
+            yield
+    finally:
+        # It forgets the modules of our pages too; imported anew, their classes would be others.
+        sys.modules.update(modules)
+
+
+@pytest.fixture
+def own_pages() -> Iterator[None]:
+    """For a test that serves pages in its own process."""
+    with fresh_pages():
         yield
