@@ -385,7 +385,8 @@ async def test_killed_after_the_installation_and_back_when_it_reports(scene: Sce
     assert [len(host.installs) for host in scene.hosts] == [1, 1, 1]
 
 
-SLOW = b"""until [ -e "$VIGIL_HOST_ROOT/go" ]; do sleep 0.05; done
+SLOW = b"""touch "$VIGIL_HOST_ROOT/begun"
+until [ -e "$VIGIL_HOST_ROOT/go" ]; do sleep 0.05; done
 exec sh "$(dirname "$0")/real.sh" "$@"
 """
 
@@ -410,7 +411,8 @@ async def test_killed_while_the_installer_runs(scene: Scene) -> None:
     for host in others:
         (host.root / "go").touch()
     walk = asyncio.create_task(scene.walk())
-    while not list(first.root.rglob(f"{agent.FOLDER}/pid")) and not walk.done():
+    # Only then has it its token: killed before, it would have ended with us.
+    while not (first.root / "begun").exists() and not walk.done():
         await asyncio.wait({walk}, timeout=0.05)
     walk.cancel()
     await asyncio.wait({walk})
