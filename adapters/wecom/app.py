@@ -18,6 +18,7 @@ from xml.etree import ElementTree as ET
 import httpx
 
 from adapters.port import Clock, Fault, InDoubt, Permanent, Transient
+from adapters.tls import trusted
 from adapters.wecom import wire
 from adapters.wecom.crypto import Seal, Unsealed, sealed_in
 from adapters.wecom.pace import Pace
@@ -301,7 +302,7 @@ _hide = HideQueries()
 
 def _client() -> httpx.AsyncClient:
     logging.getLogger("httpx").addFilter(_hide)
-    return httpx.AsyncClient(timeout=10)
+    return httpx.AsyncClient(timeout=10, verify=trusted())
 
 
 def _bare(arg: Any) -> Any:

@@ -10,6 +10,7 @@ from email.message import Message as Headers
 import httpx
 
 from adapters.port import InDoubt, Permanent, Transient
+from adapters.tls import trusted
 from adapters.wecom.crypto import Unsealed, opened_file
 from adapters.wecom.socket import Socket
 from adapters.wecom.wire import FILE_BYTES, Attached
@@ -45,7 +46,10 @@ async def fetched(file: Attached) -> File:
     """Return a file that somebody sent; raises Transient, or Permanent for one that cannot be had."""
     content, name = bytearray(), ""
     try:
-        async with httpx.AsyncClient(timeout=20) as http, http.stream("GET", file.url) as response:
+        async with (
+            httpx.AsyncClient(timeout=20, verify=trusted()) as http,
+            http.stream("GET", file.url) as response,
+        ):
             if response.status_code != httpx.codes.OK:
                 raise Permanent(f"企业微信下载文件：HTTP {response.status_code}")
             name = _name(response.headers.get("content-disposition", ""))

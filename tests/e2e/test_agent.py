@@ -38,6 +38,7 @@ from runbooks.steps import agent
 from storage.records import Customer, HostLine, Run, RunStatus, Server
 from storage.store import Store
 from storage.vault import Seal
+from tests import blank
 
 LI = Person("web", "li", "李工")
 GROUP = Chat("web", "g1", "海蓝科技 监控交付")
@@ -166,10 +167,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
             Hosts(tmp_path / "hosts", count=3, agent_interval=0.2)
         )
         inner = await stack.enter_async_context(VigilOpsMonitors())
-        store = await stack.enter_async_context(
-            Store(f"sqlite+aiosqlite:///{database}", Seal(Seal.new_key()))
-        )
-        await store.create()
+        store = await stack.enter_async_context(Store(blank.sqlite(database), Seal(Seal.new_key())))
         house = House(bundle=AGENT_BUNDLE)
         way = Deadly(inner)
         kit = Kit(clock, store, {}, SshServers(), way, NOBODY, house)

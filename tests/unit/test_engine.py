@@ -20,6 +20,7 @@ from storage.journal import journal_in
 from storage.records import Customer, Run, RunStatus
 from storage.store import Store
 from storage.vault import Seal
+from tests import blank
 
 LI = Person("webchat", "li", "李工")
 pytestmark = pytest.mark.filterwarnings(
@@ -70,8 +71,7 @@ def book_of(world: World) -> Runbook[Case]:
 @pytest.fixture
 async def kit(tmp_path: Path, clock: Any) -> AsyncIterator[Kit]:
     nobody = cast("Any", None)
-    async with Store(f"sqlite+aiosqlite:///{tmp_path / 'bot.sqlite'}", Seal(Seal.new_key())) as s:
-        await s.create()
+    async with Store(blank.sqlite(tmp_path / "bot.sqlite"), Seal(Seal.new_key())) as s:
         yield Kit(clock, s, {}, nobody, nobody, nobody)
 
 

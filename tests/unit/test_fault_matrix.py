@@ -19,6 +19,7 @@ from bot.sender import DOUBTED, Sender
 from storage.records import Delivery, DeliveryState, Lane
 from storage.store import Store, Unit
 from storage.vault import Seal
+from tests import blank
 from tests.conftest import HandClock
 from tests.sim.dingtalk import Wrong
 from tests.sim.feishu import Fault
@@ -263,10 +264,9 @@ def check(
 async def test_what_is_said_ends_once_or_in_doubt(world: World, deed: str, tmp_path: Path) -> None:
     """Each misbehaviour in turn, each in a chat of its own."""
     clock = world.clock()
-    url = f"sqlite+aiosqlite:///{tmp_path / 'b.sqlite'}"
+    url = blank.sqlite(tmp_path / "b.sqlite")
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(Store(url, Seal(Seal.new_key())))
-        await store.create()
         place = await stack.enter_async_context(world.enter(tmp_path, clock, SOON))
         told = Told(place, store, clock)
         for number, fault in enumerate(faults(world, deed)):
@@ -340,9 +340,8 @@ async def test_slack_redraws_in_time_what_does_not_fit_a_minute(tmp_path: Path) 
     is posted meanwhile, which is another method with a measure of its own."""
     clock = patient()
     async with AsyncExitStack() as stack:
-        url = f"sqlite+aiosqlite:///{tmp_path / 'b.sqlite'}"
+        url = blank.sqlite(tmp_path / "b.sqlite")
         store = await stack.enter_async_context(Store(url, Seal(Seal.new_key())))
-        await store.create()
         place = await stack.enter_async_context(in_slack(tmp_path, clock, 5.0))
         assert isinstance(place, SlackPlace)
         told = Told(place, store, clock)

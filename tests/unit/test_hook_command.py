@@ -25,6 +25,7 @@ from runbooks.kit import Kit
 from storage.records import Customer, Run, RunStatus
 from storage.store import Store
 from storage.vault import Seal
+from tests import blank
 
 NOBODY = cast("Any", None)
 ZHAO = Person("web", "zhao", "赵主管")
@@ -33,9 +34,8 @@ BOOKS: dict[str, Any] = {HOOK_ADDRESS.name: HOOK_ADDRESS}
 
 @pytest.fixture
 async def kit(tmp_path: Path, clock: Any) -> AsyncIterator[Kit]:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'own.sqlite'}"
+    url = blank.sqlite(tmp_path / "own.sqlite")
     async with Store(url, Seal(Seal.new_key())) as store, WebChat(tmp_path / "web.sqlite") as web:
-        await store.create()
         yield Kit(clock, store, {"web": web}, NOBODY, NOBODY, NOBODY)
 
 

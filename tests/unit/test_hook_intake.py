@@ -29,6 +29,7 @@ from storage.intake import Intake
 from storage.records import Accepted, Customer, Heartbeat
 from storage.store import Store
 from storage.vault import Seal
+from tests import blank
 
 NOBODY = cast("Any", None)
 TOKEN = Secret("t" * 43)
@@ -83,9 +84,8 @@ Act = Callable[[Stage], Coroutine[Any, Any, None]]
 
 
 async def staged(folder: Path, clock: Any) -> AsyncGenerator[Stage, None]:
-    url = f"sqlite+aiosqlite:///{folder / 'bot.sqlite'}"
+    url = blank.sqlite(folder / "bot.sqlite")
     async with Store(url, Seal(Seal.new_key())) as store, Intake(url) as intake:
-        await store.create()
         async with store.unit() as unit:
             made = await unit.customers.add(Customer(0, "海蓝", "hailan", clock.now()))
             for number, source in enumerate(SOURCES):

@@ -46,6 +46,7 @@ from storage.records import (
 )
 from storage.store import Store
 from storage.vault import Seal
+from tests import blank
 
 HANDBOOKS = Path(__file__).parents[2] / "bot" / "demo" / "runbooks"
 AT = datetime(2026, 11, 29, 2, 0, tzinfo=UTC)
@@ -89,12 +90,11 @@ async def watched(tmp_path: Path, clock: Any) -> AsyncIterator[Watched]:
                 return httpx.Response(404, json={"message": "broken"})
             return await real.handle_async_request(request)
 
-    url = f"sqlite+aiosqlite:///{tmp_path / 'bot.sqlite'}"
+    url = blank.sqlite(tmp_path / "bot.sqlite")
     async with (
         Store(url, Seal(Seal.new_key())) as store,
         VigilOpsMonitors(transport=Wire()) as monitors,
     ):
-        await store.create()
         made = Watched(Kit(clock, store, {}, nobody, monitors, nobody, House()), world)
         now = clock.now()
         case = Onboarding(1, "海蓝科技", (), ("web-1",), url=URL, channel=7)

@@ -32,6 +32,7 @@ from storage.records import (
 )
 from storage.store import Store
 from storage.vault import Seal
+from tests import blank
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning",  # DBOS leaves its pool to the garbage collector
@@ -44,8 +45,7 @@ WRONG = {"username": "admin", "password": "open"}
 
 @pytest.fixture
 async def kept(tmp_path: Path) -> AsyncIterator[Store]:
-    async with Store(f"sqlite+aiosqlite:///{tmp_path / 'b.sqlite'}", Seal(Seal.new_key())) as store:
-        await store.create()
+    async with Store(blank.sqlite(tmp_path / "b.sqlite"), Seal(Seal.new_key())) as store:
         yield store
 
 

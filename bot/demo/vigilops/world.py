@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from adapters.tls import trusted
 from bot.demo.vigilops.state import Row, State, utc_now
 from bot.demo.vigilops.traps import Limits, Traps
 
@@ -267,7 +268,7 @@ class World(State):
         code: int | None = None
         error: str | None = None
         async with httpx.AsyncClient(
-            transport=self.transport, timeout=10.0, trust_env=False
+            verify=trusted(), transport=self.transport, timeout=10.0, trust_env=False
         ) as client:
             for attempt in range(len(PAUSES) + 1):
                 if attempt:
