@@ -10,6 +10,7 @@ many bytes. Beyond what the chat takes in a minute it refuses, as DingTalk's and
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -136,6 +137,7 @@ async def serve(folder: Path) -> None:
         intake = await stack.enter_async_context(Intake(url))
         bot = await stack.enter_async_context(working(kit, journal, posts=intake))
         await stack.enter_async_context(serving(create_site(kit, bot, web, people=(LI,)), taken))
+        gc.freeze()  # as whoever starts the bot does
         say(f"listens {taken.getsockname()[1]}")
         await told.wait()
 

@@ -35,7 +35,7 @@ PAGE = 200
 """Posts that are read at once."""
 
 FEW = 20
-"""New criticals of one page that are folded before their turn: of more, the first are told anyway."""
+"""New criticals that are folded before their turn at once: of more, the first are told anyway."""
 
 BREATH = 128 * 1024
 """Bytes of posts that are decoded before others have their turn: a few milliseconds."""
@@ -172,7 +172,7 @@ class Folding:
         while self._bytes < ROOM:
             page = await self._posts.after(self._read, PAGE)
             early: list[tuple[int, Post]] = []
-            size = 0
+            told, size = 0, 0
             for accepted in page:
                 self._read = accepted.id
                 if accepted.id > self._folded.get(accepted.customer, 0):
@@ -180,9 +180,11 @@ class Folding:
                 size += len(accepted.body)
                 if size > BREATH:
                     size = 0
+                    if not told:  # the first does not wait until all of the page is read
+                        told = await self._fold_early(early)
                     await asyncio.sleep(0)  # who posts just now is answered meanwhile
-            if early and sum(len(post.alerts) for _, post in early) <= FEW:
-                await self._fold_early(early)
+            if told < len(early):
+                await self._fold_early(early[told:])
             if len(page) < PAGE:
                 return
             await asyncio.sleep(0)  # what else there is to do must not wait for all of them
@@ -199,9 +201,14 @@ class Folding:
         self._bytes += read.size
         return [(accepted.customer, criticals)] if criticals and not overtaken else []
 
-    async def _fold_early(self, early: Sequence[tuple[int, Post]]) -> None:
-        """Fold criticals before their turn. When that comes they are a repeat, which changes
-        nothing; so the cursors stay where they are."""
+    async def _fold_early(self, early: Sequence[tuple[int, Post]]) -> int:
+        """Fold criticals before their turn, unless they are many; return how many were looked at.
+
+        When their turn comes they are a repeat, which changes nothing; so the cursors stay where
+        they are.
+        """
+        if sum(len(post.alerts) for _, post in early) > FEW:
+            return len(early)
         for number in {customer for customer, _ in early}:
             posts = [post for owner, post in early if owner == number]
             try:
@@ -211,6 +218,7 @@ class Folding:
             except Exception:
                 # Their turn comes, and then it is found out which of them it is.
                 log.exception("criticals not told before their turn", customer=number)
+        return len(early)
 
     async def _fold_only(self, number: int, posts: Sequence[Post]) -> None:
         now = self._kit.clock.now()

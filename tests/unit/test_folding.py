@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -187,6 +187,33 @@ async def test_a_critical_overtakes_the_storm_before_it_and_is_told_once(
     assert await mentions(store) == 1
     async with store.view() as unit:
         assert sum(t.count for t in await unit.incidents.tallies(customer)) == 4001
+
+
+class Died(BaseException):
+    """The process is gone: nothing below may catch it."""
+
+
+async def test_the_first_critical_does_not_wait_until_all_of_the_rest_is_read(
+    store: Store, clock: Any
+) -> None:
+    """Of a page of large posts, on whose reading others wait."""
+    shelf, kit = Shelf(), kit_of(store, clock)
+    customer = await customer_of(store, clock, "a")
+    half = [body(*((f"r{n}", f"h{i}", "warning") for i in range(100))) for n in range(20)]
+    for content in (*half, body(("Disk", "a", "critical")), *half, b"the last one"):
+        shelf.put(customer, content, clock.now())
+    usual = SOURCES["alertmanager"]
+
+    def decode(content: bytes, now: datetime) -> tuple[Alert, ...]:
+        if content == b"the last one":
+            raise Died
+        return usual.decode(content, now)
+
+    folding = Folding(kit, shelf, {usual.name: replace(usual, decode=decode)})
+    await folding.resume()
+    with pytest.raises(Died):
+        await folding.round()
+    assert await mentions(store) == 1
 
 
 async def test_a_critical_does_not_overtake_what_is_said_of_itself(

@@ -131,6 +131,19 @@ async def test_in_a_storm_it_is_raised_too_and_said_in_one_message(desk: Desk) -
     assert len(await climbing(desk)) == 5
 
 
+async def test_many_are_raised_in_several_turns_of_the_writer_and_said_in_one_message(
+    desk: Desk,
+) -> None:
+    """Else a new critical would wait until all of a storm's are raised."""
+    many = raising.PART + 3
+    await spread(desk, *(f"Rule{n}" for n in range(many)))
+    assert await raising.by_rules(desk.kit) == many
+    (entry,) = await said(desk)
+    assert f"{many} 个告警组" in loads(entry.card).title
+    assert len(await climbing(desk)) == many
+    assert {each.severity for each in await desk.incidents()} == {CRITICAL}
+
+
 async def test_an_acknowledged_incident_is_raised_and_nobody_is_called(desk: Desk) -> None:
     """Somebody takes care of it already."""
     await spread(desk, "Disk")

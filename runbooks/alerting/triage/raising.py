@@ -3,7 +3,7 @@ model or without, in a storm or not; nobody is asked for it and nothing leaves t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -22,6 +22,10 @@ from runbooks.kit import House, Kit
 from storage.records import Customer, Delivery, DeliveryState, Incident, IncidentState, Lane
 from storage.store import Unit
 
+PART = 20
+"""Incidents that are raised in one turn of the writer: whoever has a new critical waits for it. The
+first turn says it of all of them; whose turn did not come is raised, and said, at the next look."""
+
 
 @dataclass(frozen=True, slots=True)
 class Raised:
@@ -36,12 +40,21 @@ class Raised:
 async def by_rules(kit: Kit) -> int:
     """Raise what has spread over many hosts; return how many incidents were raised."""
     async with kit.store.view() as unit:
-        # Nothing has spread nearly always, and a look does not wait for a writer.
-        customers = sorted({each.customer for each in await unit.advices.spread(SPREAD)})
+        found = await unit.advices.spread(SPREAD)
+    judged: dict[int, list[Raised]] = {}
+    for incident in found:
+        # Each in a look of its own, and none in the writer's turn: a storm has thousands of alerts
+        # to read again, and a new critical would wait for all of them.
+        async with kit.store.view() as unit:
+            one = await _judged(incident, kit.house, unit)
+        if one:
+            judged.setdefault(incident.customer, []).append(one)
     made = 0
-    for number in customers:
-        async with kit.store.unit() as unit:
-            made += await _of(number, kit.clock.now(), kit.house, unit)
+    for number, some in sorted(judged.items()):
+        for at in range(0, len(some), PART):
+            part, told = some[at : at + PART], () if at else some
+            async with kit.store.unit() as unit:
+                made += await _raise(number, part, told, kit.clock.now(), unit)
     return made
 
 
@@ -74,18 +87,21 @@ def _line(raised: Raised) -> str:
     return f"{SIGNS[raised.severity]} #{incident.id} {incident.title[:LINE]}：{why}"
 
 
-async def _of(number: int, now: datetime, house: House, unit: Unit) -> int:
-    """Raise a customer's incidents, and say so in one message wherever they are told."""
+async def _raise(
+    number: int, part: Sequence[Raised], told: Sequence[Raised], now: datetime, unit: Unit
+) -> int:
+    """Raise some of a customer's incidents, and say of those that are `told`, in one message wherever
+    they are, that they are raised."""
     customer = await unit.customers.get(number)
     assert customer is not None
-    # Read again: some may have ended since, or another replica have raised them.
-    found = await unit.advices.spread(SPREAD, number)
-    raised = [one for each in found if (one := await _judged(each, house, unit))]
+    # Looked at again: some may have ended since, or another replica have raised them.
+    still = {each.id: each for each in await unit.advices.spread(SPREAD, number)}
     by_places: dict[frozenset[Place], list[Raised]] = {}
-    for one in raised:
+    for one in _still(told, still):
         by_places.setdefault(one.places, []).append(one)
     for places, some in by_places.items():
         await _say(some, places, customer, now, unit)
+    raised = _still(part, still)
     for one in raised:
         await put(one.incident, one.severity, now, unit)
     for key in (*(f"incident:{one.incident.id}" for one in raised), f"storm:{number}"):
@@ -93,6 +109,12 @@ async def _of(number: int, now: datetime, house: House, unit: Unit) -> int:
         if living:
             await unit.outbox.mark(key, living.chat, now, lane=Lane.ALARM)
     return len(raised)
+
+
+def _still(judged: Sequence[Raised], still: Mapping[int, Incident]) -> list[Raised]:
+    """Return what was judged of those that would be judged so now, as they are now."""
+    found = [replace(one, incident=still[i]) for one in judged if (i := one.incident.id) in still]
+    return [one for one in found if one.severity.rank > one.incident.severity.rank]
 
 
 async def _judged(incident: Incident, house: House, unit: Unit) -> Raised | None:
