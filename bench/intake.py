@@ -28,12 +28,11 @@ from typing import Any, cast
 
 import psutil
 import uvloop
-from fastapi import FastAPI
 
 from adapters.words import Secret
 from bench.table import median, quantile, show
 from bot.app import SystemClock
-from bot.web.hooks import Front, Hook
+from bot.web.hooks import Hook, Site
 from bot.web.site import listening, serving
 from runbooks.kit import Kit
 from storage.intake import Intake
@@ -193,10 +192,8 @@ async def serve(port: int, folder: Path) -> None:
         async with store.unit() as unit:
             made = await unit.customers.add(Customer(0, "海蓝", "hailan", now))
             await unit.hooks.add(made.id, "alertmanager", Secret(TOKEN), now)
-        app = FastAPI()
         kit = Kit(SystemClock(), store, {}, nobody, nobody, nobody)
-        app.add_middleware(Front, hook=Hook(kit, intake))
-        async with serving(app, listening("127.0.0.1", port)):
+        async with serving(Site(Hook(kit, intake)), listening("127.0.0.1", port)):
             await asyncio.Event().wait()
 
 

@@ -202,4 +202,6 @@ async def working(
                     for task in tasks:
                         task.cancel()
         finally:
+            scheduler.pause()
+            await guard.end()
             scheduler.shutdown(wait=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
@@ -15,6 +17,9 @@ from runbooks.kit import Kit
 LONG = timedelta(minutes=10)
 """A look that takes longer than this hangs."""
 
+PATIENCE = 5.0
+"""Seconds that a look has to end: one that hangs shall not keep the whole program from it."""
+
 log = structlog.get_logger()
 
 
@@ -24,24 +29,47 @@ class Guard:
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
         self._begun: dict[str, datetime] = {}
+        self._taking: set[asyncio.Task[Any]] = set()
+        self._ending = False
 
     def over(self, look: Look) -> Callable[[], Awaitable[None]]:
         """Return how a look is taken. What it raises is raised, once it has been told."""
 
         async def take() -> None:
-            await self._tell_of_hanging()
-            self._begun[look.name] = self._kit.clock.now()
+            task = asyncio.current_task()
+            assert task is not None
+            self._taking.add(task)
             try:
-                await look.do()
-            except Exception as error:
-                log.exception("look failed", look=look.name)
-                why = f"出错：{type(error).__name__}。机器人在运行，但这一项可能没有做"
-                await self._tell(look.name, "failed", why)
-                raise
+                await self._take(look)
+            except asyncio.CancelledError:
+                # It is we who end it: to the scheduler it would be a failure with a traceback.
+                if not self._ending:
+                    raise
             finally:
-                del self._begun[look.name]
+                self._taking.discard(task)
 
         return take
+
+    async def end(self) -> None:
+        """End the looks that are being taken, and wait for it: what they use is closed next."""
+        self._ending = True
+        for task in self._taking:
+            task.cancel()
+        if self._taking:
+            await asyncio.wait(self._taking, timeout=PATIENCE)
+
+    async def _take(self, look: Look) -> None:
+        await self._tell_of_hanging()
+        self._begun[look.name] = self._kit.clock.now()
+        try:
+            await look.do()
+        except Exception as error:
+            log.exception("look failed", look=look.name)
+            why = f"出错：{type(error).__name__}。机器人在运行，但这一项可能没有做"
+            await self._tell(look.name, "failed", why)
+            raise
+        finally:
+            del self._begun[look.name]
 
     def hanging(self) -> list[str]:
         """Return the names of the looks that have taken too long and have not ended."""

@@ -11,15 +11,15 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from adapters.port import UsageError
 from adapters.sources import SOURCES, Source, heartbeat, reading, vigilops
@@ -89,12 +89,12 @@ def router(hook: Hook) -> APIRouter:
     return routes
 
 
-class Front:
-    """Lets posts to the hooks in before an application looks for its routes: that would take longer
-    than all that is done here. Whatever is not for a hook goes to the application."""
+class Site(FastAPI):
+    """An application that lets posts to the hooks in before it looks for anything: its middleware and
+    its routes would take longer than all that is done with a post."""
 
-    def __init__(self, app: ASGIApp, hook: Hook) -> None:
-        self._app = app
+    def __init__(self, hook: Hook, **settings: Any) -> None:
+        super().__init__(**settings)
         self._hook = hook
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,7 +102,7 @@ class Front:
         if posted and scope["path"].startswith("/hooks/") and scope["path"].count("/") == PARTS:
             await self._hook(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await super().__call__(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,12 +73,11 @@ def create_site(
 
 def create_api(kit: Kit, bot: Bot, access: Access | None) -> FastAPI:
     """Return what needs no pages: health, metrics, sign-in, hooks and one-time links."""
-    app = FastAPI(title="Vigilbot", docs_url=None, redoc_url=None, openapi_url=None)
+    hook = hooks.Hook(kit, bot.intake, bot.sources)
+    app = hooks.Site(hook, title="Vigilbot", docs_url=None, redoc_url=None, openapi_url=None)
     _add_health(app, kit, bot)
     if access:
         _add_login(app, kit, access)
-    hook = hooks.Hook(kit, bot.intake, bot.sources)
-    app.add_middleware(hooks.Front, hook=hook)
     app.include_router(hooks.router(hook))
     app.include_router(callbacks.router(kit))
     app.include_router(sealed.router(kit))

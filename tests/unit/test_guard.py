@@ -81,6 +81,25 @@ async def test_a_look_that_hangs_is_told_by_the_next_one(
     assert guard.hanging() == []
 
 
+async def test_what_is_being_looked_at_ends_before_its_database_is_closed(guard: Guard) -> None:
+    """In order, and it is no failure."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def looks() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)  # as a transaction that is rolled back
+            ended.set()
+
+    taken = asyncio.ensure_future(guard.over(Look("climb", 1, looks))())
+    await begun.wait()
+    await guard.end()
+    assert ended.is_set()
+    await taken
+
+
 async def test_a_customer_who_cannot_be_looked_at_keeps_no_other(
     guard: Guard, store: Store, clock: Any
 ) -> None:

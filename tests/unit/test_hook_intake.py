@@ -14,7 +14,6 @@ import httpx
 import pytest
 import schemathesis
 import sqlalchemy as sa
-from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -57,9 +56,8 @@ class Stage:
 
     def __init__(self, kit: Kit, intake: Intake, customer: int) -> None:
         self.kit, self.intake, self.customer = kit, intake, customer
-        self.app = FastAPI()
         hook = hooks.Hook(kit, intake, SOURCES, slow=0.2)
-        self.app.add_middleware(hooks.Front, hook=hook)
+        self.app = hooks.Site(hook)
         self.app.include_router(hooks.router(hook))
 
     async def __aenter__(self) -> Stage:
