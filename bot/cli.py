@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adapters.words import NOTHING, Secret
+from bot import logs
 from bot.config import ConfigError, flatten, load
 from bot.doctor import doctor
 from bot.mapping import map_command
@@ -86,4 +87,5 @@ def shown(value: object) -> str:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run the command that the process was started with (or `words`), then exit."""
+    logs.configure()
     app(sys.argv[1:] if words is None else words)

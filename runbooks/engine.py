@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Self
 from weakref import WeakValueDictionary
@@ -24,6 +25,9 @@ VERSION = "1"
 
 POISONED = 3
 """Segments that died at one line before a person is asked."""
+
+PATIENCE = 5.0
+"""Seconds that a walk has to end when the program ends: what it undoes is short."""
 
 ENDED = frozenset({"SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})
 
@@ -50,6 +54,7 @@ class Engine:
         self._kit = kit
         self._executor = executor
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._walks: set[asyncio.Task[Any]] = set()
         self._config = DBOSConfig(
             name="vigilbot",
             system_database_engine=journal,
@@ -74,7 +79,15 @@ class Engine:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        # DBOS leaves them to the loop, where they would go on with a database that is closed. Its
+        # journal has them as begun, and so they are begun again.
+        for walk in self._walks:
+            walk.cancel()
+        if self._walks:
+            await asyncio.wait(self._walks, timeout=PATIENCE)
         await asyncio.to_thread(DBOS.destroy)
+        # It had put its own pool there, and has shut it: whatever is closed after us may want one.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
         del _live[self._executor]
 
     @property
@@ -84,9 +97,15 @@ class Engine:
 
     async def walk(self, number: str) -> None:
         """Walk one segment, in this process; a run has one walker at a time."""
+        task = asyncio.current_task()
+        assert task is not None
         turn = self._turns.setdefault(number, asyncio.Lock())
-        async with turn:
-            await walking.walk(self._books, number, self._kit)
+        self._walks.add(task)
+        try:
+            async with turn:
+                await walking.walk(self._books, number, self._kit)
+        finally:
+            self._walks.discard(task)
 
     async def go(self, run: Run) -> None:
         """Start the segment of a run that was just set walking; a second call does nothing.

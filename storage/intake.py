@@ -32,6 +32,9 @@ from storage.tables import Instant, alerts_accepted
 ROOM = 64 * 2**20
 """Bytes that may wait for their commit; beyond it posts are refused."""
 
+AT_ONCE = 8 * 2**20
+"""Bytes that are read at once: posts of the largest kind must not fill the memory."""
+
 LOCK = 0x76696761
 """Name of the lock in PostgreSQL that whoever adds holds: ids are seen in the order they rise in."""
 
@@ -137,7 +140,8 @@ class Intake:
         return await kept
 
     async def after(self, id: int, limit: int) -> Sequence[Accepted]:  # noqa: A002 - the log's word
-        """Return the posts that were accepted after this one, the oldest first."""
+        """Return the posts that were accepted after this one, the oldest first: at most so many, and
+        no more bytes than `AT_ONCE`, yet one at least."""
         return await self._loop.run_in_executor(self._reader, self._after, id, limit)
 
     def go_on_after(self, id: int) -> None:  # noqa: A002 - the log's word
@@ -245,9 +249,19 @@ class Intake:
             alerts_accepted.create(connection, checkfirst=True)
 
     def _after(self, last: int, limit: int) -> list[Accepted]:
-        ids = alerts_accepted.c.id
-        asked = sa.select(alerts_accepted).where(ids > last).order_by(ids).limit(limit)
+        ids, length = alerts_accepted.c.id, sa.func.length(alerts_accepted.c.body)
+        asked = sa.select(alerts_accepted).where(ids > last).order_by(ids)
+        sizes = sa.select(ids, length).where(ids > last).order_by(ids).limit(limit)
         with self._looking.connect() as connection:
+            upto, size = last, 0
+            for number, bytes_of_it in connection.execute(sizes):
+                size += bytes_of_it
+                if size > AT_ONCE and upto > last:
+                    break
+                upto = number
+            if upto == last:
+                return []
+            asked = asked.where(ids <= upto)
             return [
                 Accepted(row.id, row.customer, row.source, row.at, bytes(row.body))
                 for row in connection.execute(asked)
@@ -275,8 +289,10 @@ def _engine(place: sa.URL, begin: str) -> sa.Engine:
     if place.get_backend_name() != "sqlite":
         # A server that was started anew has closed what lies in the pool.
         patience = {"connect_timeout": CONNECT_TIMEOUT}
-        return sa.create_engine(place, pool_pre_ping=True, connect_args=patience)
-    engine = sa.create_engine(place)
+        return sa.create_engine(
+            place, pool_pre_ping=True, connect_args=patience, hide_parameters=True
+        )
+    engine = sa.create_engine(place, hide_parameters=True)
 
     def prepare(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves, below

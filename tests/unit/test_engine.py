@@ -170,3 +170,32 @@ async def test_a_sweep_gives_a_run_no_second_walker(kit: Kit, tmp_path: Path) ->
         await second
     assert swept == [0, 0, 0]
     assert entered == ["b"]
+
+
+async def test_a_walk_ends_before_its_engine_is_left_and_is_begun_again(
+    kit: Kit, tmp_path: Path
+) -> None:
+    """A stop in order is no death: it is not counted, and nothing works on with what is closed."""
+    there, ended = asyncio.Event(), list[str]()
+
+    async def slow(case: Case, errand: Errand) -> tuple[Case, str]:
+        if not ended:
+            there.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                async with kit.store.view() as unit:  # as what is undone then
+                    await unit.runs.get("r1")
+                ended.append(errand.line)
+        return case, "slow"
+
+    book = Runbook("sample", "样例", Case, (Phase("一"), Step("a", "甲", slow)))
+    run = await begin(book, kit)
+    async with Engine({"sample": book}, kit, journal_in(tmp_path / "dbos.sqlite")) as engine:
+        await engine.go(run)
+        await there.wait()
+    assert ended == ["a"]
+    assert await asyncio.to_thread(sum, (1, 2)) == 3, "what is closed next has threads"
+    async with Engine({"sample": book}, kit, journal_in(tmp_path / "dbos.sqlite")):
+        done = await until(kit, RunStatus.DONE)
+    assert done.failures == 0
