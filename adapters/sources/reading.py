@@ -1,12 +1,14 @@
 """What every decoder needs: JSON within limits, clean texts, one word for a severity, an instant.
 
 The fast way is msgspec's typed decoding, with the limits in the types. What it refuses, and what
-holds characters that no card shows, is read again slowly: cleaned and cut to the limits, and alert
-by alert, so that one that is ill does not cost the others.
+holds characters that no card shows, is read again slowly: mended where it is nearly JSON, cleaned and
+cut to the limits, and alert by alert, so that one that is ill does not cost the others.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -53,6 +55,9 @@ _SUSPECT = re.compile(
     rb"|\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xaa-\xae]|\xe2\x81[\xa6-\xa9]"
 )
 """What `_UNSEEN` looks like in JSON, or nearly: a body without it needs no cleaning."""
+
+BROKEN = "\ufffd"
+"""Stands where a character could not be read."""
 
 _FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError)
 
@@ -182,13 +187,11 @@ def fitting(body: bytes, wrong: Wrong) -> bytes:
 
 
 def quick(decoder: msgspec.json.Decoder[T], body: bytes, wrong: Wrong) -> T | None:
-    """Return a JSON document by its type; None when it must be tidied first, with `tree`."""
+    """Return a JSON document by its type; None when it must be tidied or mended first, with `tree`."""
     try:
         return None if _SUSPECT.search(fitting(body, wrong)) else decoder.decode(body)
-    except msgspec.ValidationError:
-        return None  # perhaps only a text is too long
-    except _FAULTS as error:
-        raise wrong.told(str(error)) from None
+    except _FAULTS:
+        return None  # perhaps only a text is too long, or half a character
 
 
 def read(decoder: msgspec.json.Decoder[T], body: bytes, wrong: Wrong) -> T:
@@ -215,10 +218,31 @@ def convert(value: object, kind: type[T], wrong: Wrong) -> T:
 
 def tree(body: bytes, wrong: Wrong) -> object:
     """Return a JSON document whatever its shape, clean and cut to the limits."""
+    fitting(body, wrong)
     try:
-        return _tidy(msgspec.json.decode(fitting(body, wrong)), DEEPEST, wrong)
+        value = msgspec.json.decode(body)
     except _FAULTS as error:
+        value = _mended(body, error, wrong)
+    return _tidy(value, DEEPEST, wrong)
+
+
+def _mended(body: bytes, error: Exception, wrong: Wrong) -> object:
+    """Return what is nearly JSON: a mark at its begin, a raw line end or half a character in a text,
+    or bytes of GBK must not cost the good alerts beside them."""
+    try:
+        return json.loads(_text(body), strict=False, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
         raise wrong.told(str(error)) from None
+
+
+def _text(body: bytes) -> str:
+    text = body.decode("utf-8-sig", errors="replace")
+    broken = text.count(BROKEN)
+    # A text that was cut has one broken character among many; where most are, it is another code.
+    if broken > sum(character > "\x7f" for character in text) - broken:
+        with contextlib.suppress(UnicodeDecodeError):
+            return body.decode("gb18030")
+    return text
 
 
 def _tidy(value: object, deep: int, wrong: Wrong) -> object:
@@ -278,4 +302,5 @@ def _unreadable(wrong: Wrong, ill: list[str], now: datetime) -> Alert:
         text=ill[0],
         labels={"alertname": "无法识别的告警"},
         starts_at=now,
+        ends=False,
     )

@@ -18,9 +18,8 @@ ANSWERS = {
     "400": _answer("It cannot be read"),
     "404": _answer("There is no such hook"),
     "405": _answer("It must be posted"),
-    "408": _answer("It took too long to come in"),
     "413": _answer("It is too large"),
-    "503": _answer("It was not kept: try again"),
+    "503": _answer("It was not kept, or took too long to come in: try again"),
 }
 
 _PLACES = [

@@ -21,12 +21,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from adapters.card import Tone, say
 from adapters.port import UsageError
 from adapters.sources import SOURCES, Source, heartbeat, reading, vigilops
 from adapters.words import Secret
 from bot.web.hook_schema import SCHEMA
 from runbooks.alerting import heartbeats, subscribing, watch
 from runbooks.alerting.hold import Heard, Kind, episode_of
+from runbooks.alerting.oncall import ladder
 from runbooks.kit import Kit
 from storage.hooks import SeenAlert, hash_of
 from storage.intake import Intake, Overloaded
@@ -75,7 +77,7 @@ class Refused(Exception):
 UNKNOWN = Said(404, "没有这个地址 / no such hook")
 TOO_LARGE = Said(413, "内容超过 8 MB / larger than 8 MB")
 CUT_OFF = Said(400, "内容不完整 / incomplete")
-TOO_SLOW = Said(408, "内容太久没有发完 / it took too long to come in")
+TOO_SLOW = Said(503, "内容太久没有发完，请重试 / it took too long to come in, try again")
 NOT_POSTED = Said(405, "请用 POST 发送 / POST it")
 BUSY = Said(503, "暂时存不下，请重试 / cannot be kept just now, try again")
 KEPT = b'{"ok":true}'
@@ -175,6 +177,7 @@ class Hook:
         self._intake = intake
         self._sources = sources
         self._slow = slow
+        self._told: dict[tuple[int, str], str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A request and a response of the framework would take as long as all that is done here.
@@ -214,13 +217,38 @@ class Hook:
             return _json({"ok": True, "hint": hint})
         if method != "POST":
             raise Refused(NOT_POSTED)
-        body = await _body(receive, self._slow)
-        if name == vigilops.NAME:
-            new = await _keep(self._kit, customer, name, vigilops.decode(body))
-            return _json({"ok": True, "new": new})
-        kept = await self._accept(customer, source, body)
+        try:
+            body = await _body(receive, self._slow)
+            if name == vigilops.NAME:
+                new = await _keep(self._kit, customer, name, vigilops.decode(body))
+                return _json({"ok": True, "new": new})
+            kept = await self._accept(customer, source, body)
+        except (Refused, UsageError) as refused:
+            await self._tell(customer, source, str(refused))
+            raise
         await self._door.used(key, token)
         return kept
+
+    async def _tell(self, customer: int, source: Source, why: str) -> None:
+        """Tell operations that a post of a known customer was not taken, once an hour for a source:
+        else its sender alone would know, and senders do not try such a post again."""
+        if why == CUT_OFF.text:
+            return  # it had no answer, and comes again
+        now = self._kit.clock.now()
+        log.warning("post refused", customer=customer, source=source.name, reason=why)
+        key = f"refused:{customer}:{source.name}:{now:%Y%m%d%H}"
+        if self._told.get((customer, source.name)) == key:
+            return
+        async with self._kit.store.unit() as unit:
+            whose = await unit.customers.get(customer)
+            card = say(
+                "有告警推送没有收下",
+                f"{whose.name if whose else customer}：来源{source.title}：{why}",
+                "这次推送里的告警不会出现在群里，请检查发送方（相同来源一小时只提醒一次）",
+                tone=Tone.BAD,
+            )
+            await ladder.alarm(key, card, now, unit)
+        self._told[customer, source.name] = key
 
     async def _accept(self, customer: int, source: Source, body: bytes) -> bytes:
         now = self._kit.clock.now()

@@ -17,12 +17,14 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adapters.card import loads, plain
 from adapters.sources import SOURCES, heartbeat
-from adapters.words import Secret
+from adapters.words import Chat, Secret
 from bot.web import hooks
 from bot.web.hook_schema import ANSWERS, SCHEMA
 from runbooks.alerting import heartbeats
 from runbooks.kit import Kit
+from runbooks.walk import OPERATIONS
 from storage.hooks import hash_of
 from storage.intake import Intake
 from storage.records import Accepted, Customer, Heartbeat
@@ -233,8 +235,32 @@ async def test_a_slow_sender_is_let_go_and_holds_up_nobody(stage: Stage) -> None
     path = f"/hooks/alertmanager/{TOKEN.reveal()}"
     slow = [asyncio.create_task(stage.web.post(path, content=dripping())) for _ in range(20)]
     assert (await stage.post("alertmanager", BODY)).status_code == 200
-    assert {answer.status_code for answer in await asyncio.gather(*slow)} == {408}
+    assert {answer.status_code for answer in await asyncio.gather(*slow)} == {503}
     assert await stage.kept() == [BODY]
+
+
+async def test_what_is_refused_of_a_customer_is_told_to_operations_once_an_hour(
+    stage: Stage, clock: Any
+) -> None:
+    """Its sender alone would know, and does not try again. Of a stranger's post nothing is told."""
+    store = stage.kit.store
+    async with store.unit() as unit:
+        await unit.outbox.mark(OPERATIONS, Chat("web", "ops"), clock.now())
+
+    async def told() -> list[str]:
+        async with store.view() as unit:
+            entries = await unit.outbox.latest(100)
+        return [plain(loads(each.card)) for each in entries if each.key.startswith("refused:")]
+
+    for body in (b"{", b"x" * (hooks.MOST + 1), b"{"):
+        assert (await stage.post("alertmanager", body)).status_code in {400, 413}
+    assert (await stage.post("alertmanager", b"{", Secret("nobody's"))).status_code == 404
+    (first,) = await told()
+    assert "Alertmanager" in first
+    await clock.sleep(3600)
+    assert (await stage.post("alertmanager", b"x" * (hooks.MOST + 1))).status_code == 413
+    assert any("8 MB" in each for each in await told())
+    assert len(await told()) == 2
 
 
 JSON = st.recursive(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,29 @@ def source_of(path: Path) -> Source:
 
 def shown(alerts: tuple[Alert, ...]) -> list[dict[str, Any]]:
     return [msgspec.to_builtins(alert) for alert in alerts]
+
+
+SPOILT = {
+    "a mark at the begin": lambda body: b"\xef\xbb\xbf" + body,
+    "half a character, escaped": lambda body: body.replace("磁盘".encode(), rb"\ud83d"),
+    "half a character, cut": lambda body: body.replace("磁盘".encode(), "磁盘满了".encode()[:-1]),
+    "a raw line end": lambda body: body.replace("磁盘".encode(), b"disk\nfull"),
+    "GBK": lambda body: body.decode().encode("gbk"),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_what_is_nearly_json_costs_no_alert(spoil: Callable[[bytes], bytes]) -> None:
+    """Neither the one that it is in nor the good one beside it."""
+    alerts = [
+        {"status": "firing", "labels": {"alertname": name}, "annotations": {"summary": summary}}
+        for name, summary in (("Disk", "磁盘"), ("DBDown", "主库没有应答"))
+    ]
+    body = json.dumps({"version": "4", "alerts": alerts}, ensure_ascii=False).encode()
+    found = SOURCES["alertmanager"].decode(spoil(body), NOW)
+    assert [alert.rule for alert in found] == ["Disk", "DBDown"]
+    assert found[1].title == "主库没有应答"
+    assert found[0].title.isprintable()
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -435,7 +458,10 @@ def test_without_a_fingerprint_an_alert_keeps_its_name_when_it_worsens_and_ends(
 
 def test_without_a_status_an_alert_fires() -> None:
     """Nothing says that it has ended, so a person does."""
-    assert mapped(Shape("r"), {"r": "x"})[0].firing
+    (alert,) = mapped(Shape("r"), {"r": "x"})
+    assert alert.firing
+    assert not alert.ends
+    assert mapped(Shape("r", status="s"), {"r": "x", "s": "1"})[0].ends
 
 
 def written(folder: Path, text: str) -> Path:
@@ -453,6 +479,7 @@ def written(folder: Path, text: str) -> Path:
         ('[sources.own]\nrule = "r"\nseverities = { P1 = "bad" }', "sources.own.severities.P1"),
         ('[sources.own]\nrule = "r"\nhots = "h"', "sources.own.hots"),
         ('[sources.zabbix]\nrule = "r"', "sources.zabbix"),
+        ('[sources.heartbeat]\nrule = "r"', "sources.heartbeat"),
         ('[sources.Own]\nrule = "r"', "sources.Own"),
     ],
 )
@@ -486,6 +513,9 @@ def test_map_shows_what_a_mapping_makes_of_a_sample(capsys: pytest.CaptureFixtur
     assert "自研监控 1/3" in shown
     row = next(line for line in shown.splitlines() if "rack-3" in line)
     assert 'target."host.name"' in row
+    unreadable = shown.partition("自研监控 3/3")[2]
+    assert "由人来结束" in unreadable
+    assert shown.count("由人来结束") == 1
 
 
 def test_map_tells_what_is_wrong_with_the_mapping(
