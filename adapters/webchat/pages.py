@@ -187,7 +187,7 @@ class _Page:
                     with _box("vb-head-names"):
                         self._title = ui.label().classes("vb-head-title")
                         self._note = ui.label().classes("vb-head-note")
-                    self._jump = ui.button("去处理", icon="touch_app", on_click=self._scroll)
+                    self._jump = ui.button("去处理", icon="touch_app", on_click=self._jump_to)
                     self._jump.props("unelevated no-caps dense color=orange-9").classes("px-3")
                 self._posts = _box("vb-posts")
                 with _box("vb-input"):
@@ -318,7 +318,8 @@ class _Page:
             self._posts.clear()
         self._draw_post(post)
         self._draw_list()
-        self._scroll()
+        # What is new and bad is what one must see now; 去处理 leads back to what waits.
+        self._scroll(to_end=post.card is not None and post.card.tone is Tone.BAD)
 
     def _waiting(self) -> _Drawn | None:
         """Return the newest card that waits for somebody."""
@@ -327,10 +328,13 @@ class _Page:
     def _show_jump(self) -> None:
         self._jump.set_visibility(self._waiting() is not None)
 
-    def _scroll(self) -> None:
+    def _jump_to(self) -> None:
+        self._scroll()
+
+    def _scroll(self, *, to_end: bool = False) -> None:
         """Show the end of the card that waits for somebody, where its buttons are; else the end."""
         self._show_jump()
-        waiting = self._waiting()
+        waiting = None if to_end else self._waiting()
         if waiting and waiting.body:
             place, act = waiting.body.id, "e.scrollIntoView({block: 'end'})"
         else:

@@ -104,7 +104,9 @@ class ToyShop:
         await self._toys.weather.lonely(customer)
         # Whoever presses for the next call at once shall find one.
         await self._toys.forward.settle()
-        self._said = "已发出一条严重告警。没有人确认，它会逐级呼叫：按「到下一级升级」看下一次呼叫"
+        self._said = (
+            "已发出一条严重告警。没有人确认，它会逐级呼叫：按「到下一次呼叫」看轮到谁、用什么方式"
+        )
         return RedirectResponse(PATH, 303)
 
     async def _month(self, _: Request) -> Response:
@@ -261,7 +263,7 @@ def _progress(played: Played | None) -> str:
 def _shelf(customer: str, played: Played | None, busy: bool) -> str:
     off = " disabled" if busy else ""
     leaps = [(key, label) for key, (label, _) in LEAPS.items()]
-    leaps.insert(3, (RUNG, "到下一级升级"))
+    leaps.insert(3, (RUNG, "到下一次呼叫"))
     if played and played.stopped and not busy:
         leaps.append((REST, "继续播放"))
     clock = "".join(

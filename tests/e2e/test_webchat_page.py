@@ -386,6 +386,10 @@ async def test_what_waits_for_somebody_is_in_sight(site: Site) -> None:
         await last.scroll_into_view_if_needed()
         await page.get_by_role("button", name="去处理").click()
         await expect(page.get_by_role("button", name="确认合同已签")).to_be_in_viewport()
+        await site.web.send(chat, say("第 12 条", "一\n二"), key="sight-12")
+        await expect(page.get_by_role("button", name="确认合同已签")).to_be_in_viewport()
+        await site.web.send(chat, say("主库没有应答", tone=Tone.BAD), key="sight-alarm")
+        await expect(page.locator(".vb-card-head", has_text="主库")).to_be_in_viewport()
         await site.web.edit(receipt, Card("接入", Tone.GOOD, (Text("已确认"),)))
         await expect(page.get_by_role("button", name="去处理")).to_be_hidden()
 
