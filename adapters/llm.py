@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from types import TracebackType
 from typing import Self
 
 import openai
-from openai.types.chat import ChatCompletionMessageParam
+from openai.types.chat import ChatCompletion, ChatCompletionMessage, ChatCompletionMessageParam
 
 from adapters.port import Answer, Fault, Permanent, Transient
 from adapters.tls import trusted
@@ -22,6 +23,9 @@ REFUSALS = {
     404: "不存在，或模型地址不对：请检查配置",
 }
 """What an HTTP status means for who configured the model."""
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}(?:[:/][A-Za-z0-9_.-]{1,64}){0,3}")
+"""How models are called. What an answer says of it stands on a card: no link and no @ is a name."""
 
 
 class OpenAiModel:
@@ -55,7 +59,8 @@ class OpenAiModel:
         return self._model
 
     async def ask(self, system: str, question: str, *, timeout: float = 30.0) -> Answer:
-        """Ask once, and wait at most `timeout` seconds for the whole answer."""
+        """Ask once, and wait at most `timeout` seconds for the whole answer; raises Transient or
+        Permanent, whatever comes back."""
         messages: list[ChatCompletionMessageParam] = [
             {"role": "system", "content": system},
             {"role": "user", "content": question},
@@ -70,12 +75,34 @@ class OpenAiModel:
         except openai.OpenAIError as error:
             # What the far side wrote may hold the key: only its number is told.
             raise self._told(error) from None
+        except (ValueError, RecursionError):
+            # The SDK reads a body outside of its own errors: no JSON, no UTF-8, nested too deeply.
+            raise self._misread() from None
+        return self._read(said)
+
+    def _read(self, said: object) -> Answer:
+        """Return what the far side said. The SDK validates nothing: a body may have become a text,
+        a list or None, and every field anything at all."""
+        if not isinstance(said, ChatCompletion) or not isinstance(said.choices, list):
+            raise self._misread()
         if not said.choices:
             raise Permanent(
                 f"模型 {self._model} 的应答里没有内容：请检查模型地址", fault=Fault.REFUSED
             )
-        tokens = said.usage.total_tokens if said.usage else 0
-        return Answer(said.choices[0].message.content or "", said.model or self._model, tokens)
+        message = getattr(said.choices[0], "message", None)
+        if not isinstance(message, ChatCompletionMessage):
+            raise self._misread()
+        text: object = message.content
+        if not isinstance(text, str | None):
+            raise self._misread()
+        tokens = getattr(said.usage, "total_tokens", 0)
+        named = isinstance(said.model, str) and _NAME.fullmatch(said.model)
+        return Answer(
+            text or "", said.model if named else self._model, tokens if type(tokens) is int else 0
+        )
+
+    def _misread(self) -> Permanent:
+        return Permanent(f"模型 {self._model} 的应答不是预期的格式：请检查模型地址")
 
     def _told(self, error: openai.OpenAIError) -> Transient | Permanent:
         name = self._model
@@ -83,7 +110,7 @@ class OpenAiModel:
             case openai.APITimeoutError():
                 return Transient(f"模型 {name} 没有在限定时间内回答，稍后再试")
             case openai.APIResponseValidationError():
-                return Permanent(f"模型 {name} 的应答不是预期的格式：请检查模型地址")
+                return self._misread()
             case openai.APIConnectionError():
                 return Transient(f"连不上模型 {name} 的地址：请检查网络和模型地址")
             case openai.RateLimitError():

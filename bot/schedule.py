@@ -13,7 +13,7 @@ from bot import ticks
 from runbooks import walk as walking
 from runbooks.alerting import heartbeats, pipeline, quiet, repeating, watch, windows
 from runbooks.alerting.oncall import ladder, watchdog
-from runbooks.alerting.triage import advise
+from runbooks.alerting.triage import advise, raising
 from runbooks.engine import Engine
 from runbooks.kit import Kit
 from storage.intake import Intake
@@ -29,6 +29,9 @@ FORGET = 3600
 
 ANNOUNCE = 1
 """Seconds between two looks for alerts that have lasted."""
+
+RAISE = 5
+"""Seconds between two looks for what has spread over many hosts; it waits for no model."""
 
 ANALYSE = 5
 """Seconds between two looks for alerts that the model is to be asked about."""
@@ -90,6 +93,7 @@ def looks_of(
         Look("stopped", STOPPED, stopped),
         Look("forget", FORGET, forget),
         Look("announce", ANNOUNCE, partial(watch.announce, kit)),
+        Look("raise", RAISE, partial(raising.by_rules, kit)),
         Look("advise", ANALYSE, partial(advise.advise, kit)),
         Look("windows", REMIND, partial(windows.announce, kit)),
         Look("poll", POLL, partial(watch.poll, kit)),

@@ -49,6 +49,9 @@ class Behaviour:
     retry_after: str = ""
     hang: asyncio.Event | None = None
     """No answer before it is set."""
+    body: bytes | None = None
+    """What is answered with HTTP 200, in place of a completion, as `media_type` says that it is."""
+    media_type: str = "application/json"
     seen: list[Asked] = field(default_factory=list)
 
 
@@ -90,6 +93,8 @@ def create_app(behaviour: Behaviour | None = None) -> FastAPI:
         if how.fail:
             headers = {"retry-after": how.retry_after} if how.retry_after else {}
             return _refused(how.fail.pop(0), f"failing for {authorization}", headers)
+        if how.body is not None:
+            return Response(how.body, media_type=how.media_type)
         return JSONResponse(_completion(asked))
 
     return app

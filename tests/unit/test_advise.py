@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
@@ -11,13 +11,21 @@ from typing import Any, cast
 import pytest
 
 from adapters.card import loads, plain
+from adapters.llm import OpenAiModel
 from adapters.port import Answer, Transient
-from adapters.words import Alert, Chat, Person, Role, Severity
+from adapters.words import Alert, Chat, Person, Role, Secret, Severity
+from bot.demo.model import Behaviour, serve
+from bot.schedule import looks_of
 from runbooks.alerting import pipeline
+from runbooks.alerting.muting.hidden import Rules
+from runbooks.alerting.muting.matchers import Matcher, Operator
+from runbooks.alerting.muting.places import Place
+from runbooks.alerting.muting.routes import Route, Routing
 from runbooks.alerting.pipeline import Post
 from runbooks.alerting.policy import Policy
-from runbooks.alerting.triage import consent
+from runbooks.alerting.triage import consent, raising
 from runbooks.alerting.triage.advise import AT_ONCE, GATHER, LATE, advise
+from runbooks.engine import Engine
 from runbooks.kit import House, Kit
 from storage.advice import CONSENT, KEY
 from storage.records import (
@@ -171,12 +179,100 @@ async def test_a_model_that_fails_costs_the_group_nothing(desk: Desk) -> None:
     assert len(desk.model.asked) == 1
 
 
-async def test_what_has_spread_is_raised_by_the_rules_though_the_model_fails(desk: Desk) -> None:
-    """Rules first, always."""
-    desk.model.answer = Transient("没有在 20 秒内回答")
+async def test_what_has_spread_is_raised_by_the_rules_while_the_model_thinks(desk: Desk) -> None:
+    """Rules first, always: theirs is a look of its own, and what they raise is theirs to say."""
+    engine = Engine({}, desk.kit, None)
+    looks = {look.name: look for look in looks_of(desk.kit, engine, {}, None)}
+    ruled: list[object] = []
+
+    async def meanwhile() -> None:
+        ruled.append(await looks["raise"].do())
+
+    desk.model.meanwhile = meanwhile
     await desk.post(Severity.WARNING, *(f"h{number}" for number in range(10)))
-    await desk.after()
+    await desk.clock.sleep(GATHER.total_seconds())
+    assert await looks["advise"].do() == 1
+    assert ruled == [1]
     assert (await desk.incident()).severity is Severity.CRITICAL
+    assert looks["raise"].every == 5
+
+
+async def test_what_the_rules_have_yet_to_raise_is_left_to_them(desk: Desk) -> None:
+    """They say why in a message of their own, and name who is on call."""
+    await desk.post(Severity.WARNING, *(f"h{number}" for number in range(10)))
+    assert await desk.after() == 1
+    assert (await desk.incident()).severity is Severity.WARNING
+    assert await raising.by_rules(desk.kit) == 1
+
+
+@pytest.fixture
+async def gateway(desk: Desk) -> AsyncIterator[Behaviour]:
+    """The page of a gateway stands where the desk's model should be."""
+    how = Behaviour(body=b"<html>502</html>", media_type="text/html")
+    async with serve(how) as url, OpenAiModel(url, "m", Secret(how.key)) as model:
+        desk.kit = replace(desk.kit, model=model)
+        yield how
+
+
+async def test_what_is_no_answer_at_all_is_asked_for_once(desk: Desk, gateway: Behaviour) -> None:
+    """And the ledger says why nothing was told."""
+    await desk.post(Severity.WARNING, "web-1")
+    assert await desk.after() == 0
+    assert await desk.after(timedelta(seconds=5)) == 0
+    assert len(gateway.seen) == 1
+    entry = await desk.told()
+    assert entry
+    assert (entry.state, entry.lane) == (DeliveryState.FAILED, Lane.NORMAL)
+    assert "不是预期的格式" in entry.reason
+
+
+async def several(desk: Desk, *rules: str) -> None:
+    """Post one alert of each rule: each is an incident."""
+    now = desk.clock.now()
+    said = tuple(Alert(rule, True, Severity.WARNING, rule, "web-1") for rule in rules)
+    async with desk.kit.store.unit() as unit:
+        await pipeline.fold(desk.customer, [Post("grafana", now, said)], now, desk.kit.house, unit)
+
+
+async def test_a_fault_of_our_own_costs_nobody_else_their_answer(desk: Desk) -> None:
+    """It is written down and raised, so that it is told; the others are told theirs, and nothing of it
+    is asked for ever."""
+
+    class Odd(Scripted):
+        async def ask(self, system: str, question: str, *, timeout: float = 30.0) -> Answer:
+            answer = await super().ask(system, question, timeout=timeout)
+            if "内存" in question:
+                raise LookupError(question)
+            await desk.clock.sleep(0)
+            return answer
+
+    model = Odd()
+    model.answer = ADVICE | {"summary": "快满了"}
+    desk.kit = replace(desk.kit, model=model)
+    await several(desk, "内存", "磁盘", "网络")
+    with pytest.raises(LookupError):
+        await desk.after()
+    odd, *others = [await desk.told(number) for number in (1, 2, 3)]
+    assert odd
+    assert (odd.state, odd.reason) == (DeliveryState.FAILED, "出错：LookupError，请看日志")
+    assert [each.state for each in others if each] == [DeliveryState.WAITING] * 2
+    assert await advise(desk.kit) == 0
+    assert len(model.asked) == 3
+
+
+async def test_what_the_group_does_not_hear_of_is_not_asked_about(desk: Desk) -> None:
+    """Nor does it take the turn of what it does hear of."""
+    theirs = Route("ours", (Matcher("rule", Operator.IS_NOT, "磁盘"),))
+    rules = Rules(
+        routing=Routing(Route(routes=(theirs,))), receivers={"ours": frozenset({Place.OPS})}
+    )
+    desk.kit = replace(desk.kit, house=replace(desk.kit.house, muting=rules))
+    desk.model.answer = ADVICE | {"summary": "快满了"}
+    await several(desk, *(f"规则{number}" for number in range(2 * AT_ONCE)), "磁盘")
+    assert await desk.after() == 1
+    assert await advise(desk.kit) == 0
+    (question,) = desk.model.asked
+    assert "磁盘" in question
 
 
 async def test_who_is_not_to_be_asked_about(desk: Desk) -> None:

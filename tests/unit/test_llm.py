@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import traceback
 from collections.abc import AsyncIterator
 
 import pytest
 
 from adapters.llm import OpenAiModel
-from adapters.port import OutsideError, Permanent, Transient
+from adapters.port import Answer, OutsideError, Permanent, Transient
 from adapters.words import Secret
 from bot.demo.model import Behaviour, serve
 
@@ -94,3 +95,81 @@ async def test_nobody_at_home_is_a_network_fault(url: str) -> None:
         pass
     with pytest.raises(Transient, match="连不上"):
         await ask(gone)
+
+
+def completion(**of: object) -> bytes:
+    """Return a body that is a completion but for what is given."""
+    message = {"role": "assistant", "content": "看 du"}
+    whole = {"model": "deepseek-chat", "choices": [{"message": message}], "usage": None}
+    return json.dumps(whole | of).encode()
+
+
+def said(content: object) -> bytes:
+    return completion(choices=[{"message": {"content": content}}])
+
+
+HTML = b"<html><title>502 upstream</title></html>"
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type"),
+    [
+        (HTML, "text/html"), (HTML, "application/json"), (b"ok", "text/plain"), (b"", "application/json"),
+        (b"[]", "application/json"), (b"[{}]", "application/json"), (b"null", "application/json"),
+        (b'"x"', "application/json"), (b"5", "application/json"), (b"{}", "application/json"),
+        (b"{", "application/json"), (b"\xff\xfe{", "application/json"), (b"\xff\xfe{", "text/html"),
+        (b'{"choices":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "application/json"),
+        (completion(choices=None), "application/json"), (completion(choices="abc"), "application/json"),
+        (completion(choices={"0": {}}), "application/json"), (completion(choices=[]), "application/json"),
+        (completion(choices=[5]), "application/json"), (completion(choices=[{}]), "application/json"),
+        (completion(choices=[{"message": None}]), "application/json"),
+        (completion(choices=[{"message": "x"}]), "application/json"),
+        (said(5), "application/json"), (said([{"type": "text", "text": "x"}]), "application/json"),
+        (said({"a": 1}), "application/json"), (said(True), "application/json"),
+    ],
+    ids=lambda of: str(of)[:40],
+)  # fmt: skip
+async def test_what_is_no_completion_is_a_failure_of_ours(
+    url: str, behaviour: Behaviour, body: bytes, media_type: str
+) -> None:
+    """The page of a gateway, a broken body, a field of another type: none of it is repeated."""
+    behaviour.body, behaviour.media_type = body, media_type
+    with pytest.raises(Permanent, match="请检查模型地址") as caught:
+        await ask(url)
+    assert "upstream" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("usage", [None, "n", 5, [], {}, {"total_tokens": "q"}])
+async def test_an_answer_counts_without_its_usage(
+    url: str, behaviour: Behaviour, usage: object
+) -> None:
+    behaviour.body = completion(usage=usage)
+    async with OpenAiModel(url, "deepseek-chat", Secret(KEY)) as model:
+        assert await model.ask("", "") == Answer("看 du", "deepseek-chat", 0)
+
+
+@pytest.mark.parametrize(
+    ("named", "shown"),
+    [
+        ("deepseek-ai/DeepSeek-V3.1", "deepseek-ai/DeepSeek-V3.1"),
+        ("qwen3:8b", "qwen3:8b"),
+        (7, "deepseek-chat"),
+        (None, "deepseek-chat"),
+        ("https://evil.example", "deepseek-chat"),
+        ("@所有人 立刻重启", "deepseek-chat"),
+        ("m" * 500, "deepseek-chat"),
+    ],
+)
+async def test_what_calls_itself_a_model_is_called_so_only_by_a_name(
+    url: str, behaviour: Behaviour, named: object, shown: str
+) -> None:
+    """It stands on a card: whoever answers cannot put a link or a mention there."""
+    behaviour.body = completion(model=named)
+    async with OpenAiModel(url, "deepseek-chat", Secret(KEY)) as model:
+        assert (await model.ask("", "")).model == shown
+
+
+async def test_an_answer_without_words_is_an_empty_one(url: str, behaviour: Behaviour) -> None:
+    behaviour.body = said(None)
+    async with OpenAiModel(url, "deepseek-chat", Secret(KEY)) as model:
+        assert (await model.ask("", "")).text == ""

@@ -12,7 +12,6 @@ from adapters.card import Mention, loads, plain
 from adapters.words import Role, Severity
 from runbooks.alerting.oncall import ladder
 from runbooks.alerting.triage import raising
-from runbooks.alerting.triage.advise import advise
 from runbooks.alerting.triage.verdict import SPREAD
 from storage.records import Delivery, IncidentState, Lane, Member, StormPhase
 from storage.roster import Callee
@@ -49,7 +48,7 @@ async def test_what_has_spread_is_raised_without_a_model(desk: Desk) -> None:
     assert desk.kit.model is None
     await spread(desk, "Disk", hosts=15)
     await desk.clock.sleep(5)
-    assert await advise(desk.kit) == 0
+    assert await raising.by_rules(desk.kit) == 1
     (incident,) = await desk.incidents()
     assert (incident.severity, incident.critical_at) == (CRITICAL, desk.clock.now())
     assert await climbing(desk) == [incident.id]
@@ -129,6 +128,8 @@ async def test_in_a_storm_it_is_raised_too_and_said_in_one_message(desk: Desk) -
     assert "5 个告警组" in card.title
     assert all(f"#{each.id} {each.title}" in plain(card) for each in await desk.incidents())
     assert len(await climbing(desk)) == 5
+    shown = await desk.said(f"storm:{desk.customer.id}")
+    assert "5 个告警组（/alerts）" in shown, "the storm's card does not say something else"
 
 
 async def test_many_are_raised_in_several_turns_of_the_writer_and_said_in_one_message(
@@ -155,6 +156,75 @@ async def test_an_acknowledged_incident_is_raised_and_nobody_is_called(desk: Des
     assert await climbing(desk) == []
     (entry,) = await said(desk)
     assert "/ack" not in plain(loads(entry.card))
+
+
+async def acknowledged(desk: Desk, *hosts: str, rule: str = "Disk") -> None:
+    """One of a rule fires on these hosts, somebody acknowledges it, and six hours pass."""
+    await desk.post(*(alert(rule, host) for host in hosts))
+    (incident,) = await desk.incidents()
+    await desk.press(await desk.button(f"incident:{incident.id}", "确认"))
+    await desk.clock.sleep(timedelta(hours=6).total_seconds())
+
+
+@pytest.mark.parametrize("hosts", [1, SPREAD - 1])
+async def test_what_spreads_after_it_was_acknowledged_is_open_again(desk: Desk, hosts: int) -> None:
+    """Who took care of a few hosts in the evening does not take care of forty at night."""
+    await acknowledged(desk, *(f"h{n}" for n in range(hosts)))
+    await spread(desk, "Disk", hosts=40)
+    assert await raising.by_rules(desk.kit) == 1
+    (incident,) = await desk.incidents()
+    assert (incident.severity, incident.state) == (CRITICAL, IncidentState.OPEN)
+    assert (incident.acked_at, incident.acked_by) == (None, None)
+    assert incident.critical_at == desk.clock.now(), "counted from now"
+    assert await climbing(desk) == [incident.id]
+    (entry,) = await said(desk)
+    assert "需要重新确认" in plain(loads(entry.card))
+    assert "/ack" in plain(loads(entry.card))
+    await desk.press(await desk.button(f"incident:{incident.id}", "确认"))
+    assert await climbing(desk) == []
+    assert await raising.by_rules(desk.kit) == 0
+
+
+async def test_a_rule_that_gets_worse_after_the_acknowledgement_has_spread_since(
+    desk: Desk,
+) -> None:
+    """As information it was on all of these hosts before; that was nothing to call anybody for."""
+    hosts = [f"h{n}" for n in range(SPREAD)]
+    await desk.post(*(alert("Disk", host, severity=Severity.INFO) for host in hosts))
+    await acknowledged(desk, "h0")
+    await spread(desk, "Disk")
+    assert await raising.by_rules(desk.kit) == 1
+    (incident,) = await desk.incidents()
+    assert incident.state is IncidentState.OPEN
+
+
+async def test_what_had_spread_and_moves_on_is_not_open_again(desk: Desk) -> None:
+    """When it was acknowledged it was on as many hosts: some are over since, and others are there."""
+    await spread(desk, "Disk")
+    (incident,) = await desk.incidents()
+    await desk.press(await desk.button(f"incident:{incident.id}", "确认"))
+    await desk.clock.sleep(1)
+    await desk.post(alert("Disk", "h0", firing=False), alert("Disk", "h99"))
+    assert await raising.by_rules(desk.kit) == 1
+    (incident,) = await desk.incidents()
+    assert (incident.severity, incident.state) == (CRITICAL, IncidentState.ACKED)
+    assert await climbing(desk) == []
+
+
+async def test_whoever_acknowledges_while_it_is_judged_has_seen_it(desk: Desk) -> None:
+    """What was judged was what the earlier acknowledgement knew of."""
+    await acknowledged(desk, "h0")
+    await spread(desk, "Disk")
+    (before,) = await desk.incidents()
+    async with desk.kit.store.view() as unit:
+        judged = await raising._judged(before, desk.kit.house, unit)
+    assert judged
+    assert judged.anew
+    again = replace(before, acked_at=desk.clock.now())
+    (now,) = raising._still([judged], {before.id: again})
+    assert now.incident == again
+    (now,) = raising._still([judged], {before.id: before})
+    assert now.incident.state is IncidentState.OPEN
 
 
 async def test_it_names_who_is_on_call(desk: Desk) -> None:

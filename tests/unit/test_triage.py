@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from ipaddress import IPv6Address
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from adapters.card import Card, Text
@@ -159,10 +160,104 @@ def test_a_secret_is_gone(secret: str) -> None:
     assert GONE in hidden
 
 
-def test_what_is_no_secret_stays() -> None:
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ("mysqldump -uroot -pS3cretPw db 失败", "mysqldump -uroot -p*** db 失败"),
+        ("mysql -u root -p'S3 cretPw' db", "mysql -u root -p*** db"),
+        ("sshpass -p 12345678 ssh db", "sshpass -p *** ssh db"),
+        ("docker login -u app -p 12345678", "docker login -u app -p ***"),
+        ('["mysql", "-p", "S3cretPw"]', '["mysql", "-p", ***]'),
+        ("odd -p S3cretPw x", "odd -p *** x"),
+        ("redis-cli -a S3cretPw ping 超时", "redis-cli -a *** ping 超时"),
+        ("curl -u admin:S3cretPw http://x 401", "curl -u admin:*** http://x 401"),
+        ("curl --user 'admin:S3 cretPw' x", "curl --user 'admin:***' x"),
+        ("smbclient -U app%S3cretPw x", "smbclient -U app%*** x"),
+        ("snmpwalk -v2c -c S3cretPw h", "snmpwalk -v2c -c *** h"),
+        ("snmp community S3cretPw 错误", "snmp community *** 错误"),
+        ("backup --db-password S3cretPw x", "backup --db-password *** x"),
+        ('password: "two words S3cretPw" x', "password: *** x"),
+        ("password='two words S3cretPw' x", "password=*** x"),
+        ('password="a\\"b S3cretPw" x', "password=*** x"),
+        ('{\\"password\\": \\"two S3cretPw\\"}', '{\\"password\\": ***}'),
+        ('{"pwd": "two S3cretPw", "host": "h"}', '{"pwd": ***, "host": "h"}'),
+        ('password="cut S3cretPw', "password=***"),
+        ("密码：“two S3cretPw” x", "密码：*** x"),
+        ("密码“two S3cretPw” x", "密码*** x"),
+        ("密码 S3cretPw 错误", "密码 *** 错误"),
+        ("密码 12345678 错误", "密码 *** 错误"),
+        ("token S3cretPw12 expired", "token *** expired"),
+        (
+            "DB_PASS=S3cretPw pass=S3cretPw requirepass S3cretPw",
+            "DB_PASS=*** pass=*** requirepass ***",
+        ),
+        ("Authorization: Digest S3cretPw", "Authorization: ***"),
+        ("IDENTIFIED BY 'S3 cretPw' x", "IDENTIFIED BY *** x"),
+        ("mysql://root:p@S3cretPw@db/x", "mysql://***@db/x"),
+        ("mysql://root:p/S3cretPw@db/x", "mysql://***@db/x"),
+        ("root:S3cretPw@tcp(db:3306)/x", "root:***@tcp(db:3306)/x"),
+        ("电话 138-1234-5678", "电话 ***"),
+        ("电话 +86 138 1234 5678，8613812345678", "电话 ***，***"),
+    ],
+)
+def test_a_secret_goes_whole_and_what_is_around_it_stays(said: str, asked: str) -> None:
+    """On a command line, in quotes, behind a blank: and the alert can still be read."""
+    assert Mask([]).hide(said) == asked
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ("2001:db8::1 不可达", "[N1] 不可达"),
+        ("到fe80::5054:ff:fe12:3456的路由", "到[N1]的路由"),
+        ("[2001:db8:0:1::5]:9100 ::1", "[[N1]]:9100 [N2]"),
+        ("2001:db8:0:0:0:0:0:1:9100 2001:DB8:0:0:0:0:0:1.", "[N1]:9100 [N1]."),
+        ("::ffff:10.0.0.1 fe80::1%eth0", "[N1] [N2]%eth0"),
+        ("主机10.0.0.5超时，10.0.0.5.", "主机[N1]超时，[N1]."),
+        ("db:10.0.0.5:9100", "db:[N1]:9100"),
+        ("ip-10-0-0-5 aa:bb:cc:dd:ee:ff", "[N1] [N2]"),
+    ],
+)
+def test_an_address_has_a_stand_in(said: str, asked: str) -> None:
+    """Of either kind, wherever it stands; in the answer it is there again."""
+    mask = Mask([])
+    assert mask.hide(said) == asked
+    assert mask.show(asked).lower() == said.lower()
+
+
+def test_a_name_within_what_may_be_an_address_is_hidden() -> None:
+    """What is none keeps nobody from looking for a name in it."""
+    assert Mask(["cd-01", "fe80"]).hide("ab:cd-01 fe80:9100") == "ab:[N1] [N2]:9100"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "disk_percent = 97.2 > 95，/var/lib/mysql 只剩 3.1 GB，inode 99 %",
+        "CPU -p 90", "ssh -p 22 超时", "docker run -p 80:80/tcp -u 1000:1000 nginx", "mkdir -p /data/x",
+        "iptables -p tcp --dport 22", "date -u 12:30:45", "curl -u https://x:9100/ 失败", "ls -a /tmp",
+        "12:30:45 token bucket full", "2026-11-30T12:30:45Z 10:20:30:40 1:2:3", "std::thread :: 失败",
+        "password authentication failed for user", "password 12:30:45 expired", "密码错误 3 次", "密码 已过期",
+        "token 3 of 5", "secret web-tls not found", "session 12 closed", "by-pass valve 3", "PASS: 3 FAIL: 2",
+        "http://web:80/x 超时，值班表里有人", "http://web:80/x超时，共2台@机房",
+        "MySQL Community 8.0.32-log", "SNMP community string mismatch", "OID 1.3.6.1.2.1.1", "MySQL 慢查询 9 条",
+        "1700000000 1700000000000", "http://web:9100/metrics 500",
+    ],
+)  # fmt: skip
+def test_what_is_no_secret_stays(text: str) -> None:
     """A question with nothing left in it is no question."""
-    text = "disk_percent = 97.2 > 95，/var/lib/mysql 只剩 3.1 GB，inode 99 %"
     assert Mask(["v"]).hide(text) == text
+
+
+@given(
+    st.ip_addresses(v=6),
+    st.sampled_from(("{}", "主机{}不可达", "[{}]:9100", "{}/64", "{}, x", "{}.")),
+)
+def test_no_address_is_left(address: IPv6Address, where: str) -> None:
+    """However it is written down."""
+    assume(not address.is_unspecified)
+    for written in {str(address), address.exploded, address.exploded.upper()}:
+        assert written not in Mask([]).hide(where.format(written))
 
 
 def test_a_name_is_a_whole_word_in_any_case() -> None:

@@ -10,11 +10,13 @@ import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
+import structlog
+
 from adapters.card import dumps
 from runbooks.alerting.muting.places import Place
 from runbooks.alerting.receivers import places_of, together
 from runbooks.alerting.triage import consent, handbook, raising, readings
-from runbooks.alerting.triage.verdict import Matter, Unusable, Verdict, card, triage
+from runbooks.alerting.triage.verdict import Advice, Matter, Unusable, Verdict, card, triage
 from runbooks.kit import Kit
 from storage.advice import CONSENT, KEY
 from storage.records import (
@@ -37,20 +39,44 @@ LATE = timedelta(minutes=10)
 AT_ONCE = 4
 """Incidents that are asked about at the same time."""
 
+LOOKED_AT = 50
+"""Incidents that are looked at for it: one that is not told in a group takes nobody's turn."""
+
+log = structlog.get_logger()
+
 
 async def advise(kit: Kit) -> int:
     """Ask about the incidents that wait for it; return how many answers the groups are told.
 
-    Before, and whatever becomes of it, the rules raise what they raise.
+    What goes wrong with one in a way that nobody foresaw is written down for that one and raised
+    when all have ended.
     """
-    await raising.by_rules(kit)
     if kit.model is None:
         return 0
     now = kit.clock.now()
     async with kit.store.view() as unit:
         said = consent.value(consent.address(kit.house))
-        waiting = await unit.advices.waiting(now - LATE, now - GATHER, AT_ONCE, said)
-    return sum(await asyncio.gather(*(_advise(incident, kit) for incident in waiting)))
+        found = await unit.advices.waiting(now - LATE, now - GATHER, LOOKED_AT, said)
+        waiting = [each for each in found if await _in_group(each, kit, unit)][:AT_ONCE]
+    ends = await asyncio.gather(*(_once(each, kit) for each in waiting), return_exceptions=True)
+    for end in ends:
+        if isinstance(end, BaseException):
+            raise end
+    return sum(end is True for end in ends)
+
+
+async def _once(incident: Incident, kit: Kit) -> bool:
+    """Ask about an incident, and have it asked about never again, whatever goes wrong."""
+    try:
+        return await _advise(incident, kit)
+    except Exception as error:
+        log.exception("no advice", incident=incident.id)
+        assert kit.model
+        why = Unusable(f"出错：{type(error).__name__}，请看日志", answered=False)
+        nothing = Verdict(incident.severity, "没有完成", model=kit.model.name, said=why)
+        async with kit.store.unit() as unit:
+            await _tell(incident, nothing, kit, unit)
+        raise
 
 
 async def _advise(incident: Incident, kit: Kit) -> bool:
@@ -73,9 +99,17 @@ async def _advise(incident: Incident, kit: Kit) -> bool:
             return False
         if not consent.allowed(await unit.choices.get(present.customer, CONSENT), kit.house):
             return False
-        rules = kit.house.muting
-        told = together(places_of(each, rules.routing, rules.receivers) for each in alerts)
-        return Place.GROUP in told and await _tell(present, verdict, kit, unit)
+        return await _tell(present, verdict, kit, unit)
+
+
+async def _in_group(incident: Incident, kit: Kit, unit: Unit) -> bool:
+    """Is an incident told in its customer's group, where advice on it is told?"""
+    rules = kit.house.muting
+    if not rules.receivers:
+        return True
+    alerts = await unit.incidents.alerts(incident.id)
+    told = together(places_of(each, rules.routing, rules.receivers) for each in alerts)
+    return Place.GROUP in told
 
 
 async def _handbook(
@@ -105,8 +139,9 @@ async def _tell(incident: Incident, verdict: Verdict, kit: Kit, unit: Unit) -> b
     )
     if not await unit.outbox.put(entry):
         return False
-    if verdict.severity.rank > incident.severity.rank:
-        await raising.put(incident, verdict.severity, now, unit)
+    # What the rules make of it is theirs to raise, and to say: `raising.by_rules`.
+    if isinstance(verdict.said, Advice) and verdict.said.severity.rank > incident.severity.rank:
+        await raising.put(incident, verdict.said.severity, now, unit)
         await unit.outbox.mark(f"incident:{incident.id}", customer.chat, now, lane=Lane.ALARM)
     return not silent
 

@@ -6,6 +6,7 @@ without them. So each has a stand-in (`[N1]`) in the question, and is put back i
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -16,28 +17,91 @@ GONE = "***"
 SHORTEST = 2
 """Characters of a name that is looked for: a shorter one would be found in other words."""
 
-_KEY = (
-    r"password|passwd|pwd|secret|token|api[-_ ]?key|access[-_ ]?key|private[-_ ]?key|credential|"
-    r"authorization|cookie|session|passphrase|密码|口令|密钥|令牌|凭证"
+_CHOSEN = (
+    r"password|passwd|passphrase|pwd|_pass(?![a-z])|\bpass(?==)|requirepass|masterauth|密码|口令"
 )
+_ISSUED = r"secret|token|api[-_ ]?key|access[-_ ]?key|private[-_ ]?key|密钥|令牌"
+_KEY = rf"{_CHOSEN}|{_ISSUED}|credential|authorization|cookie|session|凭证"
+_QUOTED = (
+    r'"(?:\\[\s\S]|[^"\\])*["\\]?|'
+    r"'(?:\\[\s\S]|[^'\\])*['\\]?|"
+    r'\\+"[^"]*"?|“[^”]*”?|「[^」]*」?'
+)
+"""A value in quotes, whole: it may have blanks in it. One whose end was cut off goes to the end."""
+
+_BARE = r"[^\s\"',;，；]+"
+_VALUE = rf"(?:{_QUOTED}|{_BARE})"
+_ARGUMENT = rf"(?:{_QUOTED}|\S+)"
+_MIXED = r"(?!\d{4}-\d\d-\d\d)(?=[!-~]{6})(?=[!-~]*[A-Za-z])(?=[!-~]*\d)[!-~]+"
+"""A word that looks chosen and is not one of a sentence: no time, no number and no `bucket`."""
+
+_BETWEEN = r"(?:[\"'],\s*|[ =]\s*)"
+"""Between an option and its argument, on a command line or in a list of its words."""
+
 _SECRETS = (
     re.compile(r"-----BEGIN [A-Z ]+-----.*?(?:-----END [A-Z ]+-----|\Z)", re.DOTALL),
-    re.compile(r"(?<=://)[^\s/@]+(?=@)"),
+    re.compile(r"(?<=://)(?:[^\s/@:]*:[!-~]+|[^\s/]+)(?=@)"),
+    re.compile(r"(?<=:)[^\s:@]+(?=@(?:tcp|udp|unix)\()"),
     re.compile(
-        rf"(?i)((?:{_KEY})[\w-]*[\"']?\s*(?:[:=：＝]|\bis\b|为|是)\s*)(?:bearer\s+|basic\s+)?[\"']?[^\s\"',;，；]+"
+        rf"(?i)((?:{_KEY})[\w-]*\\*[\"']?\s*(?:[:=：＝]|\bis\b|为|是)\s*)"
+        rf"(?:(?:bearer|basic|digest|token|apikey)\s+)?{_VALUE}"
     ),
+    re.compile(rf"(?i)((?:{_CHOSEN}|{_ISSUED})\s+){_MIXED}"),
+    re.compile(rf"(?i)((?:{_CHOSEN})\s+)(?:\d{{6,}}(?![!-~])|{_QUOTED})"),
+    re.compile(rf"(?i)((?:{_CHOSEN}|{_ISSUED}))(?:“[^”]*”?|「[^」]*」?)"),
+    re.compile(rf"(?i)(\bidentified\s+by\s+){_ARGUMENT}"),
     re.compile(r"(?i)(\b(?:bearer|basic)\s+)[\w.~+/=-]{6,}"),
-    re.compile(r"(?i)((?:--?(?:password|token|secret)|\s-p)[ =])\S+"),
+    re.compile(
+        rf"(?i)((?<![\w-])--?(?:[\w-]*-)?(?:password|passwd|passphrase|pass|token|secret){_BETWEEN})"
+        rf"{_ARGUMENT}"
+    ),
+    # Of any program: a port, a path, a protocol and a figure stay.
+    re.compile(
+        rf"((?<!\S)-p[ =])(?![\d:.,%-]+(?:/(?:tcp|udp))?(?!\S)|(?:tcp|udp|icmp)(?!\S)|[~/.]){_ARGUMENT}"
+    ),
+    re.compile(
+        rf"((?<![\w-])(?:-u|-U|--user|--proxy-user){_BETWEEN}?[\"'][^\s:%\"']{{1,64}}[:%])[^\"']+"
+    ),
+    re.compile(
+        rf"((?<![\w-])(?:-u|-U|--user|--proxy-user){_BETWEEN}?"
+        r"(?![\d:.%]+(?!\S))[^\s:%\"'/]{1,64}[:%])(?!//)[^\s\"']+"
+    ),
     re.compile(r"\beyJ[\w-]+\.[\w-]+\.?[\w-]*"),
     re.compile(r"\b(?:sk|pk|rk)[-_][\w-]{12,}|\b(?:AKIA|LTAI|AKID)\w{8,}|\bgh[opsur]_\w{16,}"),
     re.compile(r"\bxox[abeoprs]-[\w-]{8,}"),
     re.compile(r"(?<![\w/+])(?=[\w/+-]*\d)(?=[\w/+-]*[A-Za-z])[A-Za-z0-9+/_-]{32,}={0,2}"),
     re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+"),
-    re.compile(r"(?<!\d)1[3-9]\d{9}(?!\d)"),
+    re.compile(r"(?<!\d)(?:(?:\+|00)?86[- ]?)?1[3-9]\d[- ]?\d{4}[- ]?\d{4}(?!\d)"),
 )
 """Keys with their values, tokens by their looks, and how people are reached."""
 
-_ADDRESS = r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])|(?<![\w:])(?:[0-9A-Fa-f]{1,4}:){3,7}[0-9A-Fa-f:]{1,4}"
+
+def _option(letters: str, *, joined: bool) -> re.Pattern[str]:
+    """Return the pattern of an option that has a secret; `joined` where it may follow without a blank."""
+    return re.compile(rf"((?<![\w-])-[{letters}]{_BETWEEN}{'?' if joined else ''}){_ARGUMENT}")
+
+
+_OPTIONS = (
+    (
+        re.compile(
+            r"(?i)mysql|mariadb|sshpass|mongo|cqlsh|rabbitmqadmin|\b(?:docker|podman) login"
+        ),
+        _option("p", joined=True),
+    ),
+    (re.compile(r"(?i)redis|valkey|keydb"), _option("a", joined=False)),
+    (re.compile(r"(?i)\bldap\w+"), _option("w", joined=False)),
+    (re.compile(r"(?i)\bsnmp\w+"), _option("cAX", joined=False)),
+    (re.compile(r"(?i)\bsnmp"), re.compile(rf"(?i)(\bcommunity\s+(?:string\s+)?){_MIXED}")),
+)
+"""Options that mean a secret only on the line of the programs that have them."""
+
+_ADDRESS = (
+    r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?!\.?\d)|\bip(?:-\d{1,3}){4}(?!\d)|"
+    r"(?<![\w:-])(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?![\w:-])"
+)
+_IPV6 = re.compile(r"(?<![0-9A-Za-z_:.])[0-9A-Fa-f:.]{2,}(?![0-9A-Za-z_])")
+"""What may be one: nearly all of these are times and figures."""
+
 _STAND_IN = re.compile(r"\[N([0-9]+)\]")
 
 
@@ -56,8 +120,11 @@ class Mask:
         """Return a text without secrets and names; what looks like a stand-in is made harmless."""
         text = _STAND_IN.sub(r"(N\1)", plain(text))
         for secret in _SECRETS:
-            text = secret.sub(lambda found: (found[1] if found.re.groups else "") + GONE, text)
-        return self._known.sub(lambda found: self._stand_in(found[0]), text)
+            text = secret.sub(_without, text)
+        for program, option in _OPTIONS:
+            if program.search(text):
+                text = option.sub(_without, text)
+        return self._pattern(text).sub(lambda found: self._stand_in(found[0]), text)
 
     def show(self, text: str) -> str:
         """Return an answer with the names in it again; a stand-in that was never given stays."""
@@ -66,6 +133,14 @@ class Mask:
     def invents(self, text: str) -> bool:
         """Does a text use a stand-in that was never given?"""
         return any(not 1 <= int(n) <= len(self._names) for n in _STAND_IN.findall(text))
+
+    def _pattern(self, text: str) -> re.Pattern[str]:
+        """Return what is looked for in a text: the names, and the addresses that it has."""
+        there = {address for found in _IPV6.findall(text) if (address := _ipv6(found))}
+        if not there:
+            return self._known
+        longest = sorted(there, key=lambda each: (-len(each), each))
+        return re.compile("|".join([*map(_word, longest), self._known.pattern]), re.IGNORECASE)
 
     def _stand_in(self, name: str) -> str:
         number = self._numbers.get(name.lower())
@@ -83,6 +158,23 @@ def plain(text: str) -> str:
     return "".join(
         c for c in text if unicodedata.category(c) not in {"Cf", "Cc", "Cs"} or c == "\n"
     )
+
+
+def _without(found: re.Match[str]) -> str:
+    return (found[1] if found.re.groups else "") + GONE
+
+
+def _ipv6(found: str) -> str:
+    """Return the IPv6 address that a text begins with; empty when it is none, such as a time."""
+    bare = found.rstrip(".:")
+    # What ends a sentence is no part of it, nor is the port behind eight groups.
+    for each in (found, found.rstrip("."), bare, bare.rpartition(":")[0]):
+        try:
+            address = ipaddress.IPv6Address(each)
+        except ValueError:
+            continue
+        return "" if address.is_unspecified else each
+    return ""
 
 
 def _word(name: str) -> str:

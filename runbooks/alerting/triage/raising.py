@@ -19,7 +19,15 @@ from runbooks.alerting.receivers import places_of, together
 from runbooks.alerting.triage import verdict
 from runbooks.alerting.triage.verdict import SPREAD, Matter
 from runbooks.kit import House, Kit
-from storage.records import Customer, Delivery, DeliveryState, Incident, IncidentState, Lane
+from storage.records import (
+    Customer,
+    Delivery,
+    DeliveryState,
+    Incident,
+    IncidentState,
+    KnownAlert,
+    Lane,
+)
 from storage.store import Unit
 
 PART = 20
@@ -35,6 +43,8 @@ class Raised:
     severity: Severity
     reasons: tuple[str, ...]
     places: frozenset[Place]
+    anew: bool = False
+    """It has spread since it was acknowledged: of this nobody has taken care."""
 
 
 async def by_rules(kit: Kit) -> int:
@@ -84,6 +94,8 @@ def card(raised: Sequence[Raised], whom: Person | None) -> Card:
 def _line(raised: Raised) -> str:
     incident = raised.incident
     why = "；".join(raised.reasons)[: 2 * LINE]
+    if raised.anew and incident.state is IncidentState.OPEN:
+        why += "，确认之后才扩散，需要重新确认"
     return f"{SIGNS[raised.severity]} #{incident.id} {incident.title[:LINE]}：{why}"
 
 
@@ -112,9 +124,20 @@ async def _raise(
 
 
 def _still(judged: Sequence[Raised], still: Mapping[int, Incident]) -> list[Raised]:
-    """Return what was judged of those that would be judged so now, as they are now."""
-    found = [replace(one, incident=still[i]) for one in judged if (i := one.incident.id) in still]
+    """Return what was judged of those that would be judged so now, as they are now; open again what
+    has spread since the acknowledgement that they have."""
+    found = [_now(one, still[i]) for one in judged if (i := one.incident.id) in still]
     return [one for one in found if one.severity.rank > one.incident.severity.rank]
+
+
+def _now(one: Raised, incident: Incident) -> Raised:
+    # Somebody may have acknowledged it since it was judged: with all that had spread.
+    if not one.anew or incident.acked_at != one.incident.acked_at:
+        return replace(one, incident=incident)
+    # As settling does it for a new critical: of what was there before somebody took care.
+    state = IncidentState.OPEN
+    opened = replace(incident, state=state, critical_at=None, acked_at=None, acked_by=None)
+    return replace(one, incident=opened)
 
 
 async def _judged(incident: Incident, house: House, unit: Unit) -> Raised | None:
@@ -123,7 +146,19 @@ async def _judged(incident: Incident, house: House, unit: Unit) -> Raised | None
     if judged.severity.rank <= incident.severity.rank:
         return None
     places = together(places_of(each, rules.routing, rules.receivers) for each in alerts)
-    return Raised(incident, judged.severity, judged.reasons, places)
+    anew = bool(_since_ack(incident, alerts))
+    return Raised(incident, judged.severity, judged.reasons, places, anew)
+
+
+def _since_ack(incident: Incident, alerts: Sequence[KnownAlert]) -> set[str]:
+    """Return the rules that have spread, and had not when the incident was acknowledged."""
+    at = incident.acked_at
+    if incident.state is not IncidentState.ACKED or at is None:
+        return set()
+    seen = [alert for alert in alerts if not alert.hidden]
+    # A firing alert changes when it begins, is seen again or gets worse; one that is over, at its end.
+    then = [a for a in seen if (a.changed_at <= at if a.firing else a.since <= at < a.changed_at)]
+    return set(verdict.spread([a for a in seen if a.firing])) - set(verdict.spread(then))
 
 
 async def _say(

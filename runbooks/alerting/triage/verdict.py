@@ -126,16 +126,23 @@ def by_rules(matter: Matter) -> Verdict:
     hosts = {alert.host for alert in firing if alert.host}
     worst = max((a.severity for a in firing), key=_rank, default=matter.incident.severity)
     severity = max(worst, matter.incident.severity, key=_rank)
-    loud = [alert for alert in firing if alert.severity is not Severity.INFO]
     reasons: list[str] = []
-    for rule in rules:
-        where = {a.host for a in loud if (a.rule or a.title) == rule and a.host}
-        if len(where) >= SPREAD and severity is not Severity.CRITICAL:
-            reasons.append(f"“{rule}”同时出现在 {len(where)} 台主机上")
+    if severity is not Severity.CRITICAL:
+        for rule, count in spread(firing).items():
+            reasons.append(f"“{rule}”同时出现在 {count} 台主机上")
     top = "、".join(f"{rule} {count} 条" for rule, count in rules.most_common(3))
     nothing = "都已隐藏" if any(alert.firing for alert in matter.alerts) else "都已恢复"
     summary = f"{len(firing)} 条告警在触发，{len(hosts)} 台主机：{top}" if firing else nothing
     return Verdict(Severity.CRITICAL if reasons else severity, summary, tuple(reasons))
+
+
+def spread(seen: Sequence[KnownAlert]) -> dict[str, int]:
+    """Return the rules, and on how many hosts, that have spread among alerts that fire and are seen."""
+    hosts: dict[str, set[str]] = {}
+    for alert in seen:
+        if alert.severity is not Severity.INFO and alert.host:
+            hosts.setdefault(alert.rule or alert.title, set()).add(alert.host)
+    return {rule: len(where) for rule, where in hosts.items() if len(where) >= SPREAD}
 
 
 def with_model(ruled: Verdict, said: Advice | Unusable, model: str) -> Verdict:
