@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.records import Firing, HeldAlert
+from storage.records import Ended, Firing, HeldAlert
 from storage.rows import to_record, to_row
 from storage.tables import alerts_held
 
@@ -68,8 +68,10 @@ def _is(customer: int, rule: str, host: str) -> sa.ColumnElement[bool]:
 
 
 def _record(row: Mapping[Any, Any]) -> HeldAlert:
+    # Older programs kept the episode alone.
+    ended = msgspec.json.decode(row["ended"], type=tuple[Ended | str, ...])
     return replace(
         to_record(HeldAlert, row),
         firing=msgspec.json.decode(row["firing"], type=tuple[Firing, ...]),
-        ended=msgspec.json.decode(row["ended"], type=tuple[str, ...]),
+        ended=tuple(Ended(each) if isinstance(each, str) else each for each in ended),
     )

@@ -25,7 +25,7 @@ from adapters.port import (
     Summary,
     Transient,
 )
-from adapters.vigilops.session import TOKENS, PerhapsAppliedError, Session
+from adapters.vigilops.session import TOKENS, AbsentError, PerhapsAppliedError, Session
 from adapters.vigilops.wire import (
     MASKED,
     AiConfig,
@@ -201,9 +201,8 @@ class VigilOps(Monitor):
         )
 
     async def users(self) -> Sequence[tuple[str, str]]:
-        return [
-            (row.email, row.role) for row in await self._session.pages("/users", Page[UserTold])
-        ]
+        rows = await self._session.pages("/users", Page[UserTold])
+        return list({row.id: (row.email, row.role) for row in rows}.values())
 
     # -- settings -----------------------------------------------------------------------------
 
@@ -479,6 +478,12 @@ class VigilOps(Monitor):
             row.id: row for row in await self._session.pages("/alerts", Page[AlertTold], params)
         }
         return [alert_of(row) for row in rows.values()]
+
+    async def alert(self, alert_id: int) -> MonitorAlert | None:
+        try:
+            return alert_of(await self._session.ask("GET", f"/alerts/{alert_id}", AlertTold))
+        except AbsentError:
+            return None
 
     async def ack(self, alert_id: int) -> None:
         """Acknowledge. Not twice: the second would overwrite who did it and when."""

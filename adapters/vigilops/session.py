@@ -33,6 +33,7 @@ PAGE_SIZE = 100
 MAX_PAGES = 1000
 
 HTTP_UNAUTHORIZED = 401
+HTTP_NOT_FOUND = 404
 HTTP_TOO_MANY = 429
 MAX_MESSAGE = 200
 MIN_SECRET = 4
@@ -55,6 +56,10 @@ class PerhapsAppliedError(Exception):
         super().__init__(reason)
         self.reason = reason
         self.again = again
+
+
+class AbsentError(Permanent):
+    """There is no such thing (404)."""
 
 
 class Session:
@@ -211,9 +216,8 @@ class Session:
                 f"VigilOps（{self.where}）要求跳转（{what}），请检查地址，{words}",
                 fault=Fault.REFUSED,
             )
-        raise Permanent(
-            f"VigilOps（{self.where}）拒绝了请求（{what}），{words}", fault=Fault.REFUSED
-        )
+        refusal = AbsentError if status == HTTP_NOT_FOUND else Permanent
+        raise refusal(f"VigilOps（{self.where}）拒绝了请求（{what}），{words}", fault=Fault.REFUSED)
 
     async def ask(
         self,
@@ -353,14 +357,21 @@ class Session:
     async def pages(
         self, path: str, shape: type[Page[T]], params: Mapping[str, str | int] | None = None
     ) -> list[T]:
-        """Return the rows of all pages of a list."""
+        """Return the rows of all pages of a list; one may come twice, and as it was at two instants.
+
+        When rows go, those behind them move up, some onto a page that was read already. So when the
+        list has become shorter, it is read again from as many pages before.
+        """
         rows: list[T] = []
-        for page in range(1, MAX_PAGES + 1):
+        page, total = 1, 0
+        for _ in range(MAX_PAGES):
             asked = {**(params or {}), "page": page, "page_size": PAGE_SIZE}
             got = await self.ask("GET", path, shape, params=asked)
             rows.extend(got.items)
-            if not got.items or page * PAGE_SIZE >= got.total:
+            back = min(page - 1, -(-max(0, total - got.total) // PAGE_SIZE))
+            if not back and (not got.items or page * PAGE_SIZE >= got.total):
                 break
+            page, total = (page - back if back else page + 1), got.total
         return rows
 
     def in_doubt(self, what: str, why: str) -> InDoubt:

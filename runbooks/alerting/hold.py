@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from runbooks.alerting.tuning import Hold
 from runbooks.rules import OURS, RULES, TEST, TierRule
-from storage.records import Firing, HeldAlert
+from storage.records import Ended, Firing, HeldAlert
 
 BUILT_IN: Mapping[str, str] = {
     "CPU 使用率过高": "cpu_percent",
@@ -37,7 +37,7 @@ SEVERITIES = ("", "info", "warning", "critical")
 """From the least; what the monitor lets through beside them counts as the least."""
 
 SETTLE = timedelta(seconds=15)
-"""From a webhook to when the monitor's list must show its alert: it posts before it commits."""
+"""From a webhook to when the monitor's list must agree with it: it posts before it commits."""
 
 VERIFIED = "已向监控核实"
 UNVERIFIED = "未能核实：监控当时连不上"
@@ -53,7 +53,7 @@ class Kind(StrEnum):
     FIRING = "firing"
     """It fires, or still does."""
     RECOVERED = "recovered"
-    """It has ended, by the monitor's notice: nothing opens it again."""
+    """It has ended, by the monitor's notice: no notice opens it again, only the monitor's list."""
     GONE = "gone"
     """The monitor's list does not show it firing: believed until it is said to fire again."""
 
@@ -89,6 +89,11 @@ class Heard:
 def episode_of(number: int, fired_at: datetime) -> str:
     """Return an alert's name: with the instant, since a monitor set up anew counts from 1 again."""
     return f"{number}@{fired_at.isoformat()}"
+
+
+def number_of(episode: str) -> int:
+    """Return the monitor's id of an alert."""
+    return int(episode.partition("@")[0])
 
 
 def told_elsewhere(title: str) -> bool:
@@ -154,8 +159,8 @@ def fold(held: HeldAlert, heard: Heard, chosen: Hold | None = None) -> tuple[Hel
     if heard.kind is Kind.FIRING:
         return _fires(held, others, heard, chosen), Say.NOTHING
     ended = held.ended
-    if heard.kind is Kind.RECOVERED and heard.episode not in ended:
-        ended = (*ended, heard.episode)[-REMEMBERED:]
+    if heard.kind is Kind.RECOVERED:
+        ended = (*_ended_beside(held, heard), Ended(heard.episode, heard.at))[-REMEMBERED:]
     return _ends(replace(held, firing=others, ended=ended), chosen)
 
 
@@ -205,8 +210,10 @@ def _announced(held: HeldAlert, at: datetime, note: str) -> HeldAlert:
 def _fires(
     held: HeldAlert, others: tuple[Firing, ...], heard: Heard, chosen: Hold | None
 ) -> HeldAlert:
-    if heard.episode in held.ended:
-        return held
+    if any(each.episode == heard.episode for each in held.ended):
+        if not _rolled_back(held, heard):
+            return held
+        held = replace(held, ended=_ended_beside(held, heard))
     known = next((each for each in held.firing if each.episode == heard.episode), None)
     # A monitor whose clock is ahead must not put an alert off.
     one = known or Firing(heard.episode, min(heard.fired_at, heard.at), heard.at)
@@ -226,6 +233,22 @@ def _fires(
     if held.announced_at and _rank(after.severity) > _rank(held.severity):
         return replace(after, due=heard.at)
     return replace(after, due=_due(after, chosen))
+
+
+def _rolled_back(held: HeldAlert, heard: Heard) -> bool:
+    """Did the monitor take back that it has ended? Only its list can say so, once it had time to agree.
+
+    A notice cannot: it has no instant of its own, and its duration begins anew after a recovery. So
+    one that was posted before the end and came late looks like one that was posted after it.
+    """
+    if heard.found is not Found.POLL:
+        return False
+    said = next(each.at for each in held.ended if each.episode == heard.episode)
+    return said is None or heard.at - said >= SETTLE
+
+
+def _ended_beside(held: HeldAlert, heard: Heard) -> tuple[Ended, ...]:
+    return tuple(each for each in held.ended if each.episode != heard.episode)
 
 
 def _ends(held: HeldAlert, chosen: Hold | None) -> tuple[HeldAlert, Say]:

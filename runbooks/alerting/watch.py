@@ -8,10 +8,10 @@ found. All of it may be called at any time and as often as one likes, by several
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime, tzinfo
 
-from adapters.port import MonitorAlert, OutsideError
+from adapters.port import Monitor, MonitorAlert, OutsideError
 from adapters.sources.reading import severity_of
 from adapters.sources.vigilops import NAME
 from adapters.words import Alert
@@ -29,6 +29,7 @@ from runbooks.alerting.hold import (
     fingerprint,
     fold,
     judge,
+    number_of,
     since,
     title_of,
     told_elsewhere,
@@ -48,6 +49,13 @@ CONFIRM = 5.0
 
 LOOK = 30.0
 """Seconds that it has when nobody waits."""
+
+OPEN = ("firing", "acknowledged")
+"""How the monitor calls what fires."""
+
+ONE_BY_ONE = 50
+"""Alerts of one monitor that are asked for by their ids in a round. Of more its list is read once
+more: that asks less of it."""
 
 AT_ONCE = 20
 """Monitors that are read at the same time."""
@@ -196,24 +204,28 @@ async def _poll(number: int, case: Onboarding, kit: Kit) -> str:
     asked, house = kit.clock.now(), kit.house
     try:
         listed = await _list(case, kit, LOOK)
-    except TimeoutError:
-        return f"{LOOK:.0f} 秒内没有答复"
-    except OutsideError as error:
-        return error.reason
+    except (OutsideError, TimeoutError) as error:
+        return _why(error)
     shown = {_episode(row): row for row in listed if not told_elsewhere(row.title)}
     async with kit.store.view() as unit:
         held = await unit.held.firing(number)
+    known = [each for one in held for each in one.firing]
     # Nearly always both know the same, and a look does not wait for a writer.
-    if shown.keys() == {each.episode for one in held for each in one.firing}:
-        return ""
-    async with kit.store.unit() as unit:
-        for episode, row in shown.items():
-            await hear(number, _seen(episode, row, asked), house, unit)
-        over: list[Alert] = []
-        for one in await unit.held.firing(number):
-            over += await _end_unshown(one, frozenset(shown), asked, house, unit)
-        await _end(number, tuple(over), asked, house, unit)
-    return ""
+    if shown.keys() - {each.episode for each in known}:
+        async with kit.store.unit() as unit:
+            for episode, row in shown.items():
+                await hear(number, _seen(episode, row, asked), house, unit)
+    # One that was just posted may be too young to be on the list.
+    unshown = [
+        each.episode
+        for each in known
+        if each.episode not in shown and asked - each.seen_at >= SETTLE
+    ]
+    return await _end_unshown(number, unshown, asked, case, kit) if unshown else ""
+
+
+def _why(error: OutsideError | TimeoutError) -> str:
+    return error.reason if isinstance(error, OutsideError) else f"{LOOK:.0f} 秒内没有答复"
 
 
 def _seen(episode: str, row: MonitorAlert, now: datetime) -> Heard:
@@ -223,17 +235,57 @@ def _seen(episode: str, row: MonitorAlert, now: datetime) -> Heard:
 
 
 async def _end_unshown(
-    held: HeldAlert, shown: frozenset[str], asked: datetime, house: House, unit: Unit
-) -> list[Alert]:
-    """End what the list did not show, unless it may be too young to be on it; return what its
-    incident must hear of that."""
-    ended = []
-    for each in held.firing:
-        if each.episode not in shown and asked - each.seen_at >= SETTLE:
+    number: int, unshown: Sequence[str], asked: datetime, case: Onboarding, kit: Kit
+) -> str:
+    """End what the list did not show, if it is over; return why the monitor cannot be asked whether
+    it is, empty when it was. What it did not answer is asked in the next round."""
+    over: set[str] = set()
+    why = ""
+    try:
+        async with asyncio.timeout(LOOK):
+            async for episode in _over(unshown, case, kit):
+                over.add(episode)
+    except (OutsideError, TimeoutError) as error:
+        why = _why(error)
+    if over:
+        async with kit.store.unit() as unit:
+            await _end_gone(number, over, asked, kit.house, unit)
+    return why
+
+
+async def _over(unshown: Sequence[str], case: Onboarding, kit: Kit) -> AsyncIterator[str]:
+    """Give what the monitor says is over, or knows nothing of, of what its list did not show.
+
+    The list alone proves nothing: it is read in pages, and one that fires may fall between two.
+    """
+    watch = await signed_in(case, kit)
+    if len(unshown) > ONE_BY_ONE:
+        again = {_episode(row) for row in await _open(watch)}
+        for episode in unshown:
+            if episode not in again:
+                yield episode
+        return
+    for episode in unshown:
+        row = await watch.alert(number_of(episode))
+        # Another instant: the monitor was set up anew, and counts from 1 again.
+        if row is None or row.status not in OPEN or _episode(row) != episode:
+            yield episode
+
+
+async def _end_gone(
+    number: int, over: Collection[str], asked: datetime, house: House, unit: Unit
+) -> None:
+    """End these alerts, and those of them that were told in their incidents."""
+    told: list[Alert] = []
+    for held in await unit.held.firing(number):
+        for each in held.firing:
+            if each.episode not in over:
+                continue
             gone = Heard(Kind.GONE, each.episode, each.fired_at, asked, held.title)
-            now = await unit.held.get(held.customer, held.rule, held.host)
-            ended.append(await _hear(now, gone, house, unit))
-    return [over for over in ended if over]
+            now = await unit.held.get(number, held.rule, held.host)
+            if alert := await _hear(now, gone, house, unit):
+                told.append(alert)
+    await _end(number, tuple(told), asked, house, unit)
 
 
 async def _listed(case: Onboarding, kit: Kit, within: float) -> Sequence[MonitorAlert] | None:
@@ -247,8 +299,12 @@ async def _listed(case: Onboarding, kit: Kit, within: float) -> Sequence[Monitor
 async def _list(case: Onboarding, kit: Kit, within: float) -> Sequence[MonitorAlert]:
     """Return what the monitor shows firing; raises TimeoutError, and as `signed_in` does."""
     async with asyncio.timeout(within):
-        watch = await signed_in(case, kit)
-        return [*await watch.alerts("firing"), *await watch.alerts("acknowledged")]
+        return await _open(await signed_in(case, kit))
+
+
+async def _open(watch: Monitor) -> Sequence[MonitorAlert]:
+    # One that is acknowledged in between is on both lists: this order misses none.
+    return [row for status in OPEN for row in await watch.alerts(status)]
 
 
 def _episode(row: MonitorAlert) -> str:

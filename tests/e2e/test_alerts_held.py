@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -109,8 +109,9 @@ class Ward(Scene):
             channel["type"] = "nowhere" if deaf else "webhook"
 
 
-@pytest.fixture
-async def ward(store: Store, tmp_path: Path) -> AsyncIterator[Ward]:
+@asynccontextmanager
+async def watched(store: Store, folder: Path) -> AsyncIterator[Ward]:
+    """Give a customer whose monitor has our channel and our rules."""
     clock = Minutes()
 
     async def at_once(_: float) -> None:
@@ -124,7 +125,7 @@ async def ward(store: Store, tmp_path: Path) -> AsyncIterator[Ward]:
         hook = await stack.enter_async_context(serving(app))
         monitors = await stack.enter_async_context(VigilOpsMonitors())
         advisor = Advisor()
-        web = await stack.enter_async_context(WebChat(tmp_path / "web.sqlite"))
+        web = await stack.enter_async_context(WebChat(folder / "web.sqlite"))
         await web.found(GROUP.title, [LI], chat_id=GROUP.id)
         # Nobody waits for what may belong together: minutes pass between two looks.
         house = House(public_url=hook, alerting=Policy(wait=timedelta(0)))
@@ -155,6 +156,12 @@ async def ward(store: Store, tmp_path: Path) -> AsyncIterator[Ward]:
         yield ward
 
 
+@pytest.fixture
+async def ward(store: Store, tmp_path: Path) -> AsyncIterator[Ward]:
+    async with watched(store, tmp_path) as ward:
+        yield ward
+
+
 async def test_four_minutes_say_nothing(ward: Ward) -> None:
     await ward.minutes(4, cpu_percent=95.0)
     assert (await ward.held("cpu")).due is not None
@@ -180,7 +187,7 @@ async def test_five_minutes_say_it_once_and_its_end_once(ward: Ward) -> None:
     (card,) = await ward.said()
     assert f"【✅ 告警：{CPU}】" in card
     assert "没有在触发的" in card
-    assert "持续：8 分钟" in card
+    assert "持续：13 分钟" in card, "from when the monitor saw it"
     assert (await ward.incident()).state is IncidentState.RESOLVED
 
 

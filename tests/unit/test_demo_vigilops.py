@@ -430,6 +430,11 @@ async def test_two_channels_roll_the_alert_back() -> None:
         (sent, _) = await s.world.evaluate()
         assert sent.kind == "recovery"
         assert len(await s.alerts("firing")) == 1
+        s.world.traps.two_channels_abort = False
+        await s.report(auth, host_id)
+        assert await s.world.evaluate() == [], "it fires on, and nobody hears of it"
+        s.later(60)
+        assert {sent.kind for sent in await s.world.evaluate()} == {"continuous"}
 
 
 async def test_a_receiver_that_fails_is_tried_three_times() -> None:

@@ -27,7 +27,7 @@ from runbooks.alerting.hold import (
     title_of,
     told_elsewhere,
 )
-from storage.records import HeldAlert
+from storage.records import Ended, HeldAlert
 
 START = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 FIVE = timedelta(minutes=5)
@@ -124,6 +124,33 @@ def test_a_monitor_with_a_fast_clock_does_not_put_an_alert_off() -> None:
 def test_an_end_that_overtakes_its_beginning() -> None:
     held, said = after(heard(Kind.RECOVERED, 1, 0, 240), heard(Kind.FIRING, 1, 0, 241))
     assert (held.firing, held.due, set(said)) == ((), None, {Say.NOTHING})
+
+
+def test_an_end_that_was_rolled_back_is_taken_back_by_the_list_alone() -> None:
+    """A notice that came late says the same as one that was posted after the end."""
+    over = (heard(Kind.FIRING, 1, 0, 1), heard(Kind.RECOVERED, 1, 0, 240))
+    late, _ = after(*over, heard(Kind.FIRING, 1, 0, 3600))
+    assert late.firing == ()
+    early = 240 + SETTLE.total_seconds() - 1
+    soon, _ = after(*over, heard(Kind.FIRING, 1, 0, early, Found.POLL))
+    assert soon.firing == (), "it is posted before it is committed"
+    back, _ = after(*over, heard(Kind.FIRING, 1, 0, early + 1, Found.POLL))
+    assert (since(back), back.due, back.ended) == (START, START + FIVE, ())
+    again, said = fold(back, heard(Kind.RECOVERED, 1, 0, 300))
+    assert (again.firing, said) == ((), Say.NOTHING)
+    assert [each.at for each in again.ended] == [START + timedelta(seconds=300)]
+
+
+def test_an_end_counts_from_when_it_was_last_told() -> None:
+    held, _ = after(heard(Kind.RECOVERED, 1, 0, 240), heard(Kind.RECOVERED, 1, 0, 300))
+    assert fold(held, heard(Kind.FIRING, 1, 0, 301, Found.POLL))[0].firing == ()
+
+
+def test_of_an_end_without_its_instant_the_list_knows_better() -> None:
+    """Older programs did not keep it."""
+    held = replace(CPU, ended=(Ended(episode_of(1, START)),))
+    assert fold(held, heard(Kind.FIRING, 1, 0, 300))[0].firing == ()
+    assert fold(held, heard(Kind.FIRING, 1, 0, 300, Found.POLL))[0].firing
 
 
 # -- when it is told ----------------------------------------------------------------------------

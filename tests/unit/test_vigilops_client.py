@@ -741,6 +741,41 @@ async def test_an_alert_is_acknowledged_once(monitor: VigilOps, world: World) ->
     assert world.count("POST /alerts/2/ack") == 1
 
 
+async def test_one_alert_is_read_and_one_that_is_not_there_is_none(
+    monitor: VigilOps, world: World
+) -> None:
+    (listed,) = await monitor.alerts()
+    assert await monitor.alert(2) == listed
+    world.fail("GET /alerts/3", http_error(404, "Alert not found"))
+    assert await monitor.alert(3) is None
+    world.fail("GET /alerts/2", http_error(403, "Not allowed"))
+    with pytest.raises(Permanent):
+        await monitor.alert(2)
+
+
+@pytest.mark.parametrize("gone", [1, 100, 101, 250])
+async def test_what_moves_up_while_a_list_is_read_is_not_missed(
+    monitor: VigilOps, world: World, gone: int
+) -> None:
+    """So many of the first go after the third page was read, and once more while it is read again."""
+    row = world.hosts[0]
+    world.hosts = [{**row, "id": n, "hostname": f"srv-{n}"} for n in range(1, 552)]
+    whole = world.on_hosts
+    pages: list[int] = []
+
+    def shrinking(request: httpx.Request, rest: str, body: Any) -> Any:
+        got = whole(request, rest, body)
+        pages.append(got["page"])
+        if len(pages) in {3, 4}:
+            del world.hosts[:gone]
+        return got
+
+    world.on_hosts = shrinking  # type: ignore[method-assign]
+    found = {host.id for host in await monitor.hosts()}
+    assert found >= {row["id"] for row in world.hosts}
+    assert len(pages) <= 12
+
+
 async def test_the_ais_words_are_returned_and_its_failure_is_transient(
     monitor: VigilOps, world: World
 ) -> None:

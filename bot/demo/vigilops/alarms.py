@@ -180,7 +180,11 @@ async def alerts(
 ) -> Row:
     wanted = {"status": status, "severity": severity, "host_id": host_id}
     asked = {k: v for k, v in wanted.items() if v not in (None, "")}
-    rows = [a for a in reversed(world.rows("alerts")) if all(a[k] == v for k, v in asked.items())]
+    rows = [
+        a
+        for a in reversed(world.rows("alerts"))
+        if a["id"] not in world.traps.unlisted and all(a[k] == v for k, v in asked.items())
+    ]
     return paged([alert_of(a) for a in rows], page, page_size)
 
 

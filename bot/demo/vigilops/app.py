@@ -51,8 +51,8 @@ class Gate:
         broken = not cut and traps.take(traps.applied_500, request)
 
         async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start" and scope["method"] != "GET":
-                self.world.save()
+            if message["type"] == "http.response.start":
+                self._done(scope["method"], request)
             if not cut and not broken:
                 await send(message)
 
@@ -61,6 +61,11 @@ class Gate:
             await self._cut(scope, receive)
         elif broken:
             raise Broken
+
+    def _done(self, method: str, request: str) -> None:
+        if method != "GET":
+            self.world.save()
+        self.world.traps.go_on(request)
 
     async def _cut(self, scope: Scope, receive: Receive) -> None:
         line = self.lines.get(tuple(scope["client"] or ("", 0)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -47,6 +48,11 @@ class Traps:
     """Connection closed, nothing done."""
     cut_applied: dict[str, int] = field(default_factory=dict)
     """Done, and then the connection is closed."""
+    then: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
+    """What happens in the monitor once it has read what it answers, one for each such request."""
+    unlisted: set[int] = field(default_factory=set)
+    """Alerts that are on no page of their list: of rows of one instant the order is not settled, so
+    one may fall between two pages."""
     kick: int = 0
     """How many more user requests find that their account logged in elsewhere."""
     late_metrics: float = 0.0
@@ -70,6 +76,12 @@ class Traps:
                     trap[pattern] = left - 1
                 return True
         return False
+
+    def go_on(self, request: str) -> None:
+        """Let happen what happens behind this answer."""
+        for pattern, deeds in self.then.items():
+            if deeds and fnmatchcase(request, pattern):
+                deeds.pop(0)()
 
     def take_kick(self) -> bool:
         if self.kick:

@@ -158,6 +158,8 @@ class World(State):
         if not self._lasted(rule, host, now, violated=True):
             return  # the slot of `first` is spent all the same
         alert = self.open_alert(rule["id"], host["id"])
+        if alert is not None and kind == "first":
+            return  # after a recovery that was rolled back nobody hears of it before the cooldown
         before = None if alert is None else dict(alert)
         text = f"{rule['metric']} = {value} {rule['operator']} {float(rule['threshold'])}"
         if alert is None:
