@@ -12,12 +12,11 @@ from adapters.card import Block, Card, Fields, Style, Table, Text, Tone, say
 from adapters.port import UsageError
 from adapters.words import Role
 from commands.declare import Call, Where, command, number
-from commands.desk import desk_of
-from runbooks.alerting.oncall import ladder
+from commands.desk import Desk, desk_of
+from runbooks.alerting.oncall import ladder, reach, rota
 from runbooks.alerting.oncall.figures import figures
 from runbooks.alerting.trends import answers
-from runbooks.kit import CHINA
-from storage.roster import Level, Policy, Way
+from storage.roster import Level, Policy, Roster, Way
 
 GROUP = "值班与升级"
 WAYS = {
@@ -47,14 +46,16 @@ async def escalate(*, call: Call) -> Card:
     again = f"最后一级之后每 {policy.repeat} 分钟重来，直到有人确认" if policy.repeat else "不重复"
     blocks: list[Block] = [Table(("无人确认", "通知谁", "方式"), rows), Text(again, Style.QUIET)]
     roster = await unit.oncall.roster(customer.id)
-    zone = ZoneInfo(roster.zone) if roster else CHINA
+    zone = ZoneInfo(roster.zone) if roster else desk.house.zone
     for climb in await unit.escalations.climbing(now, now + timedelta(microseconds=1)):
         rung = await ladder.next_rung(unit, climb.incident)
         if climb.customer == customer.id and rung:
             due = f"{rung.due.astimezone(zone):%H:%M:%S}"
             words = f"#{climb.incident} {climb.title}：{due} 通知第 {rung.level + 1} 级"
             blocks.append(Text(words, Style.STRONG))
-    return Card("升级策略", Tone.NEUTRAL, tuple(blocks))
+    warnings = await _obstacles(policy, roster, desk)
+    blocks += (Text(f"⚠️ {line}") for line in warnings)
+    return Card("升级策略", Tone.WARNING if warnings else Tone.NEUTRAL, tuple(blocks))
 
 
 @command("/escalate now", where=Where.CUSTOMER, examples=("/escalate now 12",), group=GROUP)
@@ -137,9 +138,20 @@ async def stats(days: Annotated[int, number(1, 3650)] = 30, *, call: Call) -> Ca
         ("平均恢复时间 MTTR", f"{_span(known.to_resolve)}（{known.resolved} 个恢复）"),
         ("无人确认", f"{known.waiting} 个"),
     )
-    zone = ZoneInfo(roster.zone) if roster else CHINA
+    zone = ZoneInfo(roster.zone) if roster else desk.house.zone
     charts = answers(climbs, since, now, zone)
     return Card(f"响应统计 · {days} 天", Tone.NEUTRAL, (Fields(pairs), *charts))
+
+
+async def _obstacles(policy: Policy, roster: Roster | None, desk: Desk) -> list[str]:
+    """Say which ways of a policy reach nobody, and whom of the roster they do not reach."""
+    found = await reach.shut(desk.owner(), policy, desk.chats, desk.unit)
+    if roster is None or not roster.callees:
+        return [*found, f"{rota.NO_LAYER}：请输入 /oncall add @某人"]
+    ways = {way for level in policy.levels for way in level.ways}
+    for callee in roster.callees:
+        found += await reach.obstacles(callee, ways, desk.chats, desk.unit)
+    return found
 
 
 def _whom(level: Level) -> str:

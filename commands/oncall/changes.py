@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from adapters.card import Card, Tone, say
@@ -29,9 +28,9 @@ async def override(who: Who, begins: str, ends: str, note: Rest = "", *, call: C
     who
         人员，用 @ 选择。
     begins
-        从，例如 12-01T09:00。
+        从，例如 12-01T09:00；只写日期是当天零点。
     ends
-        到，例如 12-02T09:00。
+        到，例如 12-02T09:00；12-02T24:00 是当天结束。
     note
         原因。
     """
@@ -81,7 +80,7 @@ async def swap(first: str, second: str, *, call: Call) -> Card:
     one, other = (rostering.when(f"{day}T12:00", now, zone) for day in (first, second))
     if min(one, other) < now:
         raise UsageError("已经过去的班次不能对调")
-    found = await shifts_of(roster, now, max(one, other) + timedelta(days=31), desk)
+    found = await shifts_of(roster, now, max(one, other) + rota.longest(roster), desk)
     lines = []
     for shift, callee in rota.swapped(found, one, other):
         await override_of(roster, callee.name, shift.begins, shift.ends, "对调", call)
@@ -108,8 +107,7 @@ async def handover(who: Who, note: Rest, *, call: Call) -> Card:
     desk = desk_of(call)
     roster, now, by = await roster_of(desk), desk.clock.now(), call.message.sender
     callee = rostering.callee_of(roster, who)
-    # A month is longer than any turn that people hand over in the middle.
-    shift = (await shifts_of(roster, now, now + timedelta(days=31), desk))[0]
+    shift = (await shifts_of(roster, now, now + rota.longest(roster), desk))[0]
     if shift.callee != callee:
         await override_of(roster, callee.name, now, shift.ends, "交接", call)
     await desk.unit.oncall.hand_over(HandedOver(0, roster.customer, now, by, callee.name, note))

@@ -9,7 +9,7 @@ from adapters.port import UsageError
 from adapters.words import Chat, Person
 from commands.declare import Call
 from commands.desk import Desk, desk_of
-from runbooks.alerting.oncall import reach, rota
+from runbooks.alerting.oncall import ladder, reach, rota
 from runbooks.alerting.oncall.rota import Shift
 from storage.records import Delivery, DeliveryState, Lane
 from storage.roster import Callee, Override, Roster
@@ -36,15 +36,25 @@ async def shifts_of(
 
 
 async def obstacles_of(roster: Roster, desk: Desk, *only: Callee) -> list[str]:
-    """Say who cannot be addressed, and whom no call has reached yet."""
+    """Say who cannot be addressed or called by one of the policy's ways, and whom no call has reached
+    yet."""
+    policy = await ladder.policy_of(desk.unit, roster.customer)
+    ways = {way for level in policy.levels for way in level.ways}
     found = []
     for callee in only or roster.callees:
         person = await reach.person_of(callee, desk.unit)
-        if person is None:
-            found.append(await reach.unknown(callee, desk.unit))
-        elif not await desk.unit.escalations.proved(person):
+        if why := await reach.obstacle(callee, desk.chats, desk.unit):
+            found.append(why)
+        elif person and not await desk.unit.escalations.proved(person):
             found.append(f"{callee.name} 还没有收到过机器人的呼叫：请用 /oncall test 验证")
+        found += reach.unregistered(callee, ways, desk.chats)
     return found
+
+
+async def shut_of(desk: Desk) -> list[str]:
+    """Say which ways of the policy of the group's customer reach nobody."""
+    policy = await ladder.policy_of(desk.unit, desk.owner().id)
+    return await reach.shut(desk.owner(), policy, desk.chats, desk.unit)
 
 
 async def keep(roster: Roster, deed: str, what: str, call: Call) -> None:

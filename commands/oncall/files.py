@@ -10,7 +10,7 @@ from adapters.port import UsageError
 from commands.declare import Call, Where, command, number
 from commands.desk import desk_of
 from commands.oncall.desk import GROUP, override_of, roster_of, shifts_of
-from runbooks.alerting.oncall import ical
+from runbooks.alerting.oncall import ical, rota
 from storage.records import Delivery, DeliveryState, Lane
 
 
@@ -25,7 +25,9 @@ async def export(days: Annotated[int, number(1, 366)] = 92, *, call: Call) -> Ca
     """
     desk = desk_of(call)
     roster, now, customer = await roster_of(desk), desk.clock.now(), desk.owner()
-    found = await shifts_of(roster, now, now + timedelta(days=days), desk)
+    # From before the running shift began: it is known by its begin, in each file the same.
+    all_ = await shifts_of(roster, rota.steady(roster, now), now + timedelta(days=days), desk)
+    found = [shift for shift in all_ if shift.ends > now]
     content = ical.written(f"{customer.name} 值班", roster, found, now)
     entry = Delivery(
         0,

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from adapters.card import Card, Tone, say
 from adapters.port import UsageError
-from adapters.words import Role
+from adapters.words import Person, Role
 from commands.declare import Call, Verbatim, Where, Who, choice, command, number
-from commands.desk import desk_of
+from commands.desk import Desk, desk_of
 from commands.oncall.desk import GROUP, YEAR, keep, roster_of, shifts_of
 from runbooks.alerting.adopt import HANDOFF, MAIN
-from runbooks.alerting.oncall import rostering, rota
+from runbooks.alerting.oncall import reach, rostering, rota
 from runbooks.alerting.oncall.rota_words import DAYS, described, gaps
-from runbooks.kit import CHINA
 from storage.roster import Callee, Days, Layer, Roster
 
 
@@ -44,16 +44,18 @@ async def add(
     """
     desk = desk_of(call)
     customer, now = desk.owner(), desk.clock.now()
-    known = await desk.unit.oncall.roster(customer.id)
-    roster = known or Roster(customer.id, str(CHINA))
+    roster = await _pointed(await _begun(customer.id, desk), who, desk)
     today = now.astimezone(ZoneInfo(roster.zone)).date()
     fresh = Layer(layer or MAIN, (), today - timedelta(days=today.weekday()), handoff=HANDOFF)
     if layer or not roster.layers:
         place = next((each for each in roster.layers if each.name == fresh.name), fresh)
     else:
         place = roster.layers[-1]
-    callee = Callee(who.name or who.id, phone, email, who)
+    before = rostering.bound(roster, who)
+    callee = Callee(who.name or (before.name if before else who.id), phone, email, who)
     after = rostering.added(roster, callee, place)
+    if before and before.name != callee.name:
+        await desk.unit.oncall.rename(customer.id, before.name, callee.name)
     await keep(after, "oncall-add", callee.name, call)
     return say("已加入值班", f"{callee.name}：{place.name}", tone=Tone.GOOD)
 
@@ -119,7 +121,7 @@ async def layer(  # the parts of a layer are its options
     handoff
         交接时间，默认 09:00。
     since
-        起始日期，默认今天。
+        起始日期，第一个人从这天开始值班，默认今天；可以是过去的，不写年份取最近的一天。
     """
     desk = desk_of(call)
     roster, now = await roster_of(desk), desk.clock.now()
@@ -131,9 +133,9 @@ async def layer(  # the parts of a layer are its options
     made = Layer(
         name,
         people,
-        rostering.day_of(since, today) if since else today,
+        rostering.nearest(since, today) if since else today,
         every,
-        rostering.clock_of(handoff),
+        rostering.begin_of(handoff),
         days,
         begins,
         ends,
@@ -164,6 +166,25 @@ async def unlayer(name: Verbatim, *, call: Call) -> Card:
     roster = await roster_of(desk_of(call))
     await keep(rostering.unlayered(roster, name), "oncall-unlayer", name, call)
     return say("已去掉", name, tone=Tone.GOOD)
+
+
+async def _begun(customer: int, desk: Desk) -> Roster:
+    """Return the customer's roster; one without layers has no hours yet, and goes by the house's
+    zone."""
+    known = await desk.unit.oncall.roster(customer) or Roster(customer, "")
+    return known if known.layers else replace(known, zone=str(desk.house.zone))
+
+
+async def _pointed(roster: Roster, who: Person, desk: Desk) -> Roster:
+    """Return the roster in which whoever is known by name alone is pointed at, if it is them: their
+    name may be another one now."""
+    callees = [
+        replace(each, person=who)
+        if each.person is None and await reach.person_of(each, desk.unit) == who
+        else each
+        for each in roster.callees
+    ]
+    return replace(roster, callees=tuple(callees))
 
 
 ROSTER = (add, remove, layer, unlayer)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated
 
 from adapters.card import Block, Card, Fields, Style, Table, Text, Tone, say
 from commands.declare import Call, Where, command, number
 from commands.desk import Desk, desk_of
-from commands.oncall.desk import GROUP, YEAR, obstacles_of, ring, roster_of, shifts_of
+from commands.oncall.desk import GROUP, YEAR, obstacles_of, ring, roster_of, shifts_of, shut_of
 from runbooks.alerting.oncall import reach, rostering, rota
+from runbooks.alerting.oncall.rota import Shift
 from runbooks.alerting.oncall.rota_words import at, called, described, gaps
 from storage.records import Customer
+from storage.roster import Roster
+
+FORTNIGHT = timedelta(days=14)
+"""Within which gaps are named."""
 
 
 @command("/oncall", examples=("/oncall",), group=GROUP)
@@ -23,11 +29,11 @@ async def oncall(*, call: Call) -> Card:
         rows = [await _line(customer, now, desk) for customer in await desk.unit.customers.all()]
         return Card("现在谁值班", blocks=(Table(("客户", "值班", "到"), tuple(rows)),))
     roster = await roster_of(desk)
-    found = await shifts_of(roster, now, now + timedelta(days=14), desk)
-    head = found[0]
+    found = await shifts_of(roster, now, now + max(FORTNIGHT, rota.longest(roster)), desk)
+    head, soon = found[0], [shift for shift in found if shift.begins < now + FORTNIGHT]
     pairs = [
         ("现在", called(head)),
-        ("到", at(head.ends, roster)),
+        ("到", _until(found, roster)),
         ("接班", called(found[1]) if len(found) > 1 else "不变"),
         *((f"层：{layer.name}", described(layer)) for layer in roster.layers),
     ]
@@ -36,7 +42,8 @@ async def oncall(*, call: Call) -> Card:
         pairs.append(
             ("上次交接", f"{at(last.at, roster)} {last.by.name} → {last.name}：{last.note}")
         )
-    warnings = [*await obstacles_of(roster, desk), *gaps(found, roster)]
+    warnings = [*await shut_of(desk), *await obstacles_of(roster, desk)]
+    warnings += gaps(soon, roster)
     warnings.append(rota.planned(roster, now, now + YEAR))
     blocks: tuple[Block, ...] = (
         Fields(tuple(pairs)),
@@ -91,8 +98,13 @@ async def _line(customer: Customer, now: datetime, desk: Desk) -> tuple[str, str
     roster = await desk.unit.oncall.roster(customer.id)
     if roster is None or not roster.callees:
         return customer.name, f"无人（{rota.NO_LAYER}）", ""
-    head = (await shifts_of(roster, now, now + timedelta(days=14), desk))[0]
-    return customer.name, called(head), at(head.ends, roster)
+    found = await shifts_of(roster, now, now + rota.longest(roster), desk)
+    return customer.name, called(found[0]), _until(found, roster)
+
+
+def _until(found: Sequence[Shift], roster: Roster) -> str:
+    """Return when the first shift ends; one that nothing follows has no end."""
+    return at(found[0].ends, roster) if len(found) > 1 else "不换班"
 
 
 SHOW, TEST = (oncall, week), (test,)

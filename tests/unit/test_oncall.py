@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
+from zoneinfo import ZoneInfo
 
+import icalendar
 import pytest
 
 from adapters.card import Card, plain
@@ -49,18 +51,39 @@ class Room:
 
     def __init__(self, store: Store, web: WebChat, clock: HandClock, group: Chat) -> None:
         self.store, self.web, self.clock, self.group = store, web, clock, group
-        self.inbox = Inbox(store, {}, clock, go, BOOK, OfficeDocuments(), SshKeys())
+        self.inbox = self.listening(House())
         self.sender = Sender(store, {"web": web}, draw, clock)
         self.count = 0
 
+    def listening(self, house: House) -> Inbox:
+        """Return who takes what is typed in this house."""
+        chats = {"web": self.web}
+        return Inbox(
+            self.store,
+            {},
+            self.clock,
+            go,
+            BOOK,
+            OfficeDocuments(),
+            SshKeys(),
+            house.zone,
+            house,
+            chats,
+        )
+
     async def type(
-        self, text: str, by: Person = ZHAO, chat: Chat | None = None, files: tuple[File, ...] = ()
+        self,
+        text: str,
+        by: Person = ZHAO,
+        chat: Chat | None = None,
+        files: tuple[File, ...] = (),
+        named: Sequence[Person] = STAFF,
     ) -> str:
         """Type a line and return the answer."""
         self.count += 1
         place = chat or self.group
         now = self.clock.now()
-        await self.inbox.take(Message(f"m{self.count}", place, by, text, now, files, STAFF))
+        await self.inbox.take(Message(f"m{self.count}", place, by, text, now, files, tuple(named)))
         async with self.store.view() as unit:
             answer = await unit.outbox.by_key(f"reply:web:m{self.count}")
         assert answer is not None
@@ -94,6 +117,7 @@ async def test_the_people_of_the_sop_are_the_first_rota_and_policy(room: Room) -
     assert "现在：李工" in said
     assert "接班：赵主管" in said
     assert "李工 还没有收到过机器人的呼叫" in said
+    assert "自 2026-11-23 起" in said
     async with room.store.unit() as unit:
         again = await adopt(1, (), (9,), House(), room.clock.now(), unit)
     assert not again, "what people have changed since is theirs"
@@ -136,6 +160,44 @@ async def test_somebody_joins_and_leaves_the_rota(room: Room) -> None:
     assert "负责人" in await room.type("/oncall add @李工", LI), "an engineer may not"
 
 
+async def test_somebody_with_a_new_name_is_not_there_twice(room: Room) -> None:
+    """李工 of the SOP's line is known by name alone, and bears another one since."""
+    await room.type("/oncall override @李工 12-08 12-09")
+    new = Person("web", "li", "李工（运维）")
+    said = await room.type("/oncall add @李工（运维） 13911111111", named=(new, ZHAO))
+    assert "李工（运维）：主值班" in said
+    assert "李工（运维） → 赵主管，" in await room.type("/oncall")
+    week = await room.type("/oncall week 21")
+    assert "调班 #1：李工（运维）" in week
+    assert "12-08 00:00 | 12-09 00:00 | 李工（运维） | 临时调班" in week
+    await room.type("/oncall add @李工Li", named=(replace(new, name="李工Li"), ZHAO))
+    async with room.store.view() as unit:
+        roster = await unit.oncall.roster(1)
+    assert roster
+    assert [callee.name for callee in roster.callees] == ["李工Li", "赵主管"]
+    assert roster.layers[0].people == ("李工Li", "赵主管")
+    assert roster.callees[0].phone == "13911111111"
+
+
+async def test_nobody_takes_the_name_of_another_one(room: Room) -> None:
+    await room.type("/oncall add @钱工")
+    new = replace(QIAN, name="赵主管")
+    assert "已有另一位「赵主管」" in await room.type("/oncall add @赵主管", named=(new,))
+    assert "李工 → 赵主管 → 钱工" in await room.type("/oncall")
+
+
+async def test_a_new_roster_goes_by_the_houses_clock(room: Room) -> None:
+    room.inbox = room.listening(House(zone=ZoneInfo("America/New_York")))
+    there = await room.web.open_chat("乙", list(STAFF), key="g2")
+    async with room.store.unit() as unit:
+        await unit.customers.add(Customer(0, "乙", "yi", room.clock.now(), there))
+    await room.type("/oncall add @李工 137", chat=there)
+    async with room.store.view() as unit:
+        roster = await unit.oncall.roster(2)
+    assert roster
+    assert roster.zone == "America/New_York"
+
+
 async def test_an_override_holds_for_its_time_and_is_taken_back(room: Room) -> None:
     said = await room.type("/oncall override @赵主管 11-25T11:00 11-26T09:00 李工请假", LI)
     assert "已调班 #1" in said
@@ -147,6 +209,41 @@ async def test_an_override_holds_for_its_time_and_is_taken_back(room: Room) -> N
     assert "现在：李工" in await room.type("/oncall", LI)
     assert "没有调班 #1" in await room.type("/oncall cancel 1", LI)
     assert "还没有过去" in await room.type("/oncall override @李工 11-25 11-25T10:00", LI)
+
+
+async def test_the_midnight_after_a_day_is_twenty_four_hundred(room: Room) -> None:
+    """By China's clock: not the midnight before."""
+    said = await room.type("/oncall override @李工 12-01T24:00 12-02T09:00")
+    assert "李工：12-02 00:00 至 12-02 09:00" in said
+    said = await room.type("/oncall override @李工 12-01T09:00 12-02T24:00")
+    assert "李工：12-01 09:00 至 12-03 00:00" in said
+    assert "不是时间" in await room.type("/oncall override @李工 12-05 12-06T24:30")
+    assert "开始请写成 00:00" in await room.type("/oncall layer 夜 @李工 --handoff 24:00")
+    assert "开始请写成 00:00" in await room.type("/oncall layer 夜 @李工 --hours 24:00-08:00")
+    assert "18:00-00:00" in await room.type("/oncall layer 夜 @李工 --hours 18:00-24:00")
+
+
+async def test_what_began_last_monday_is_not_next_years(room: Room) -> None:
+    """It is Wednesday, 25 November: the turn that began on the 23rd ends on the 30th."""
+    said = await room.type("/oncall layer 主值班 @赵主管 @李工 --since 11-23")
+    assert "自 2026-11-23 起" in said
+    assert "到：11-30 09:00" in await room.type("/oncall")
+    assert "自 2026-12-07 起" in await room.type("/oncall layer 主值班 @李工 --since 12-07")
+    assert "自 2027-01-04 起" in await room.type("/oncall layer 主值班 @李工 --since 01-04")
+
+
+async def test_a_turn_of_ninety_days_is_seen_to_its_end(room: Room) -> None:
+    """It began on 23 November, and the one after ends on 22 May."""
+    await room.type("/oncall layer 主值班 @赵主管 @李工 --every 90 --since 11-23")
+    assert "到：02-21 09:00" in await room.type("/oncall")
+    ours = await room.web.open_chat("内部", list(STAFF), key="ours")
+    assert "海蓝 | 赵主管 | 02-21 09:00" in await room.type("/oncall", chat=ours)
+    said = await room.type("/oncall swap 11-26 03-01")
+    assert "李工：11-25 11:00 至 02-21 09:00" in said
+    assert "赵主管：02-21 09:00 至 05-22 09:00" in said
+    assert "李工 → 赵主管" not in said
+    handed = await room.type("/oncall handover @赵主管 说明")
+    assert "到 02-21 09:00" in handed
 
 
 async def test_two_shifts_are_swapped(room: Room) -> None:
@@ -191,6 +288,29 @@ async def test_a_calendar_goes_out_and_comes_in(room: Room) -> None:
     assert "现在：赵主管" in await room.type("/oncall", LI)
 
 
+async def test_the_running_shift_is_the_same_in_each_calendar(room: Room) -> None:
+    """Made an hour later, it names no shift that the first one did not name; also where the same
+    person is always on call."""
+
+    async def exported() -> set[str]:
+        await room.type("/oncall export 20", LI)
+        sent = [file for post in room.web.history(room.group) for file in post.files]
+        content = room.web.content(sent[-1].id, LI)
+        assert content is not None
+        events = icalendar.Calendar.from_ical(content.content).walk("VEVENT")
+        return {str(event["UID"]) for event in events}
+
+    first = await exported()
+    assert "oncall-1-20261123T010000Z@vigilbot" in first
+    await room.clock.sleep(3600)
+    assert await exported() == first
+    await room.type("/oncall layer 主值班 @李工")
+    assert "到：不换班" in await room.type("/oncall")
+    first = await exported()
+    await room.clock.sleep(86_400 * 40)
+    assert await exported() == first
+
+
 async def test_our_own_group_sees_every_customers_on_call(room: Room) -> None:
     ours = await room.web.open_chat("内部", list(STAFF), key="ours")
     assert "海蓝 | 李工 | 11-30 09:00" in await room.type("/oncall", LI, ours)
@@ -207,6 +327,21 @@ async def test_a_policy_is_set_for_what_comes_later(room: Room) -> None:
     for wrong in ("5,5", "0x1", "3000", "5 --ways 短信", "5 --ways 加急,加急"):
         assert "请再看一下" in await room.type(f"/escalate set {wrong}")
     assert "负责人" in await room.type("/escalate set 5", LI)
+
+
+async def test_what_a_policys_ways_lack_is_said_when_it_is_set(room: Room) -> None:
+    """Neither channel is there, and nobody has an address."""
+    said = await room.type("/escalate set 5,15 --ways 邮件,webhook")
+    assert "⚠️ 升级方式「邮件」不通" in said
+    assert "⚠️ 升级方式「webhook」不通" in said
+    assert "⚠️ 李工 没有登记邮箱：请输入 /oncall add @李工 --email 邮箱" in said
+    assert "⚠️ 赵主管 没有登记邮箱" in said
+    now = await room.type("/oncall")
+    assert "⚠️ 升级方式「邮件」不通" in now
+    assert "⚠️ 赵主管 没有登记邮箱" in now
+    await room.type("/oncall add @赵主管 --email z@example.com")
+    assert "赵主管 没有登记邮箱" not in await room.type("/escalate")
+    assert "⚠️" not in await room.type("/escalate set 5,15")
 
 
 async def test_the_next_level_is_called_at_once_and_the_answer_is_counted(room: Room) -> None:

@@ -259,6 +259,46 @@ def test_times_are_read_as_people_write_them() -> None:
     assert rostering.when("12-01T9:30", now, CHINA) == datetime(2026, 12, 1, 9, 30, tzinfo=CHINA)
     assert rostering.when("1-2", now, CHINA) == datetime(2027, 1, 2, tzinfo=CHINA)
     assert rostering.hours_of("18:00-24:00") == (time(18), time(0))
-    for wrong in ("2-30", "12-01T25:00", "明天", "12-01T24:30x", "2-29"):
+    assert rostering.when("12-31T24:00", now, CHINA) == datetime(2027, 1, 1, tzinfo=CHINA)
+    for wrong in ("2-30", "12-01T25:00", "明天", "12-01T24:30x", "12-01T24:30", "2-29"):
         with pytest.raises(UsageError):
             rostering.when(wrong, now, CHINA)
+
+
+@pytest.mark.parametrize(
+    ("typed", "today", "meant"),
+    [
+        ("11-23", date(2026, 11, 25), date(2026, 11, 23)),
+        ("11-25", date(2026, 11, 25), date(2026, 11, 25)),
+        ("12-01", date(2026, 11, 25), date(2026, 12, 1)),
+        ("12-28", date(2027, 1, 2), date(2026, 12, 28)),
+        ("1-4", date(2026, 12, 30), date(2027, 1, 4)),
+        ("2-29", date(2027, 12, 1), date(2028, 2, 29)),
+        ("2027-11-23", date(2026, 11, 25), date(2027, 11, 23)),
+    ],
+)
+def test_of_a_day_without_a_year_the_nearest_is_meant(typed: str, today: date, meant: date) -> None:
+    assert rostering.nearest(typed, today) == meant
+
+
+@pytest.mark.parametrize("wrong", ["2-30", "13-01", "0-1", "明天", "2026-2-29"])
+def test_what_is_no_day_is_refused(wrong: str) -> None:
+    with pytest.raises(UsageError, match="不是日期"):
+        rostering.nearest(wrong, date(2026, 11, 25))
+
+
+@settings(max_examples=20)
+@given(rosters, moments(), st.integers(1, 40))
+def test_a_shift_has_one_begin_whenever_it_is_asked_for(
+    roster: Roster, since: datetime, hours: int
+) -> None:
+    """With the look back that it takes; of one without an end, within the same year."""
+
+    def begins(at: datetime) -> datetime:
+        there = rota.shifts(roster, (), rota.steady(roster, at), at + MINUTE)
+        return there[-1].begins
+
+    later = since + timedelta(hours=hours)
+    one = len(rota.shifts(roster, (), since, later)) == 1
+    if one and rota.steady(roster, since) == rota.steady(roster, later):
+        assert begins(since) == begins(later - MINUTE)

@@ -11,11 +11,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapters.card import loads, plain
-from adapters.words import Person, Role
+from adapters.words import Person, Role, Severity
 from runbooks.alerting.oncall import ladder, reach, watchdog
 from runbooks.walk import OPERATIONS
-from storage.records import Customer, Incident, IncidentState, Member
-from storage.roster import Callee, Layer, Roster
+from storage.records import Customer, Incident, IncidentState, KnownAlert, Member
+from storage.roster import Callee, Layer, Level, Policy, Roster
 from storage.store import Store
 from tests.conftest import HandClock
 from tests.unit.ward import LI, MINUTE, ZHAO, Ward, standing, unwatched
@@ -84,6 +84,42 @@ async def test_a_critical_that_came_after_its_climb_had_ended_needs_another(ward
     found = await watchdog.watch(ward.kit)
     assert found is not None
     assert [(each.climb.incident, each.why) for each in found] == [(made.id, "没有开始升级")]
+
+
+async def test_a_critical_that_fires_while_nothing_climbs_for_it_is_named_each_night(
+    ward: Ward,
+) -> None:
+    """Whatever its incident says of criticals, and also where nobody is called a second time; not when
+    it is hidden or over, and not when somebody has acknowledged it."""
+    await ward.policy(Policy((Level(5),), repeat=0))
+    made = await opened(ward, 1)
+    async with ward.kit.store.unit() as unit:
+        await ladder.begin(unit, made, ward.clock.now())
+        closed = replace(made, state=IncidentState.RESOLVED, resolved_by=LI)
+        await ladder.stop(unit, closed, ward.clock.now() + MINUTE)
+        await unit.incidents.save(replace(made, severity=Severity.WARNING, critical_at=None))
+        fires = KnownAlert(
+            ward.customer.id, "s", "f", made.id, made.group, True, Severity.CRITICAL, "磁盘", "a",
+            "", "", "", {}, ward.clock.now(), ward.clock.now(),
+        )  # fmt: skip
+        await unit.incidents.put_alerts([fires], [])
+
+    async def named() -> list[tuple[int, str]]:
+        await ward.clock.sleep(24 * HOUR)
+        found = await watchdog.watch(ward.kit)
+        assert found is not None
+        return sorted({(each.climb.incident, each.why) for each in found})
+
+    for _ in range(2):
+        assert await named() == [(made.id, "没有开始升级")]
+    for other in (replace(fires, hidden="静默"), replace(fires, firing=False)):
+        async with ward.kit.store.unit() as unit:
+            await unit.incidents.put_alerts([], [other])
+        assert await named() == []
+    async with ward.kit.store.unit() as unit:
+        await unit.incidents.put_alerts([], [fires])
+        await unit.incidents.save(replace(made, state=IncidentState.ACKED, critical_at=None))
+    assert await named() == []
 
 
 async def test_without_an_operations_group_the_night_is_proved_once_there_is_one(

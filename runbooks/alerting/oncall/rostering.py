@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, time
 from zoneinfo import ZoneInfo
 
 from adapters.port import UsageError
 from adapters.words import Person
-from runbooks.alerting.oncall.rota import instant
+from runbooks.alerting.oncall.rota import DAY, instant
 from storage.roster import Callee, Layer, Roster
 
 _DAY = re.compile(r"(?:(\d{4})-)?(\d{1,2})-(\d{1,2})")
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})")
+_DAYS_END = "24:00"
+"""As people write the midnight after a day."""
+_TAKEN = "值班表里已有另一位「{}」：请先改一个显示名，或用 /oncall remove 移出其中一位"
 MOST = 50
 """Callees of one roster, and people of one layer."""
 
@@ -29,10 +33,12 @@ def callee_of(roster: Roster, person: Person) -> Callee:
 
 def added(roster: Roster, callee: Callee, layer: Layer) -> Roster:
     """Return the roster with somebody in it, last in the turns of a layer; of somebody who is
-    there already, what is new about them is kept."""
+    there already, what is new about them is kept, a new name too."""
+    if before := bound(roster, callee.person):
+        roster = renamed(roster, before.name, callee.name)
     before = next((each for each in roster.callees if each.name == callee.name), None)
     if before and before.person and callee.person and before.person != callee.person:
-        raise UsageError(f"值班表里已有另一位「{callee.name}」：请先改一个显示名")
+        raise UsageError(_TAKEN.format(callee.name))
     known = replace(
         callee,
         phone=callee.phone or (before.phone if before else ""),
@@ -45,8 +51,31 @@ def added(roster: Roster, callee: Callee, layer: Layer) -> Roster:
     )
     if len(callees) > MOST:
         raise UsageError(f"值班表最多 {MOST} 人")
+    # As it is now: whoever was renamed is in it by the new name.
+    layer = next((each for each in roster.layers if each.name == layer.name), layer)
     people = layer.people if known.name in layer.people else (*layer.people, known.name)
     return layered(replace(roster, callees=callees), replace(layer, people=people))
+
+
+def renamed(roster: Roster, old: str, new: str) -> Roster:
+    """Return the roster in which somebody has another name, in the turns as well."""
+    if old == new:
+        return roster
+    if any(each.name == new for each in roster.callees):
+        raise UsageError(_TAKEN.format(new))
+    callees = tuple(
+        replace(each, name=new) if each.name == old else each for each in roster.callees
+    )
+    layers = tuple(
+        replace(layer, people=tuple(new if name == old else name for name in layer.people))
+        for layer in roster.layers
+    )
+    return replace(roster, callees=callees, layers=layers)
+
+
+def bound(roster: Roster, person: Person | None) -> Callee | None:
+    """Return who of the roster was pointed at as this person."""
+    return next((each for each in roster.callees if person and each.person == person), None)
 
 
 def removed(roster: Roster, callee: Callee) -> Roster:
@@ -91,12 +120,25 @@ def day_of(text: str, today: date) -> date:
     raise UsageError(f"「{text[:40]}」不是日期，请写成 2026-12-01 或 12-01")
 
 
+def nearest(text: str, today: date) -> date:
+    """Read 2026-11-23 or 11-23; without a year the nearest such day is meant, the past included: what
+    began last Monday is as likely as what begins next Monday."""
+    found = _DAY.fullmatch(text)
+    if found is None or found[1]:
+        return day_of(text, today)
+    there = []
+    for year in (today.year, today.year - 1, today.year + 1):
+        with suppress(ValueError):  # 29 February
+            there.append(date(year, int(found[2]), int(found[3])))
+    return min(there, key=lambda day: abs(day - today)) if there else day_of(text, today)
+
+
 def clock_of(text: str) -> time:
-    """Read 9:00; 24:00 is midnight."""
+    """Read 9:00; 24:00 is midnight, and whoever asks must know whose: see `when`."""
     found = _CLOCK.fullmatch(text)
     try:
         if found:
-            return time(int(found[1]) % 24 if found[1] == "24" else int(found[1]), int(found[2]))
+            return time(0) if text == _DAYS_END else time(int(found[1]), int(found[2]))
     except ValueError:
         pass
     raise UsageError(f"「{text[:40]}」不是时间，请写成 09:00")
@@ -109,13 +151,23 @@ def hours_of(text: str) -> tuple[time, time]:
     begins, dash, ends = text.partition("-")
     if not dash:
         raise UsageError(f"「{text[:40]}」不是时段，请写成 09:00-18:00")
-    return clock_of(begins), clock_of(ends)
+    return begin_of(begins), clock_of(ends)
+
+
+def begin_of(text: str) -> time:
+    """Read a time at which something begins: never the end of the day before."""
+    if text == _DAYS_END:
+        raise UsageError("24:00 是一天的结束，开始请写成 00:00（当天的零点）")
+    return clock_of(text)
 
 
 def when(text: str, now: datetime, zone: ZoneInfo) -> datetime:
-    """Read 12-01T09:00, 2026-12-01T09:00, or a day alone, which is its midnight."""
+    """Read 12-01T09:00, 2026-12-01T09:00, 12-01T24:00, which is the midnight after that day, or a day
+    alone, which is the midnight before."""
     day, _, clock = text.replace("t", "T").partition("T")
     at = day_of(day, now.astimezone(zone).date())
+    if clock == _DAYS_END:
+        return instant(at + DAY, time(0), zone)
     return instant(at, clock_of(clock) if clock else time(0), zone)
 
 

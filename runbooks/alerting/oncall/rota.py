@@ -17,6 +17,7 @@ from runbooks.alerting.oncall import calendar_cn
 from storage.roster import Callee, Days, Layer, Override, Roster
 
 DAY = timedelta(days=1)
+MONTH = timedelta(days=31)
 OVERRIDE = "临时调班"
 NO_LAYER = "还没有排班"
 NOT_STAFFED = "此时段没有任何一层排班"
@@ -81,6 +82,21 @@ def after(
     now, why = on_call(roster, overrides, at)
     first = roster.callees.index(now) if now else 0
     return roster.callees[(first + ahead) % len(roster.callees)], why
+
+
+def longest(roster: Roster) -> timedelta:
+    """Return how far from an instant its shift may begin or end: the longest turn of a layer, and a
+    month for what other layers and overrides make of it. Of somebody whom nobody relieves, the shift
+    has no end."""
+    return DAY * max((layer.every for layer in roster.layers), default=1) + MONTH
+
+
+def steady(roster: Roster, at: datetime) -> datetime:
+    """Return an instant before the shift that runs then began: the same one for a year, so that a
+    shift without an end has the same begin whoever asks, and when."""
+    zone = ZoneInfo(roster.zone)
+    begun = (at - longest(roster)).astimezone(zone)
+    return instant(date(begun.year, 1, 1), time(0), zone)
 
 
 def swapped(

@@ -17,12 +17,22 @@ import structlog
 
 from adapters.card import Block, Card, Style, Table, Text, Tone, say
 from runbooks.alerting.oncall import ladder, reach, rota, rungs
-from runbooks.alerting.oncall.rota import instant
+from runbooks.alerting.oncall.rota import Shift, instant
 from runbooks.alerting.oncall.rungs import Missed
 from runbooks.kit import Kit
 from runbooks.walk import OPERATIONS
 from storage.records import AGAIN, Delivery, DeliveryState
-from storage.roster import Escalation, Watch
+from storage.roster import (
+    Callee,
+    Escalation,
+    Override,
+    Policy,
+    Roster,
+    Rung,
+    RungState,
+    Watch,
+    Way,
+)
 from storage.store import Unit
 
 log = structlog.get_logger()
@@ -35,8 +45,9 @@ SHOWN = 20
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 PAUSE = timedelta(days=1)
 """The longest time after which a climb that had stopped by itself goes on: the longest cooldown."""
-SETTLED = timedelta(minutes=5)
-"""A call that is younger may still be on its way; one that took longer arrived too late."""
+SETTLED = rungs.SETTLED
+GRACE = max(rungs.LATE, SETTLED)
+"""After its hour, when the watchdog comes: what was due last has settled by then, too."""
 LONGEST = timedelta(days=8)
 """So long ago a critical may have been accepted for which a climb should be under way."""
 NEVER_BEGUN = "没有开始升级"
@@ -49,7 +60,7 @@ async def watch(kit: Kit) -> list[Missed] | None:
     """Prove the time up to the last night's hour; None when that was proved already, or when there
     is something to prove and no operations group to prove it to: then it is done once there is one."""
     now, zone = kit.clock.now(), kit.house.zone
-    until = last_hour(now - rungs.LATE, zone)
+    until = last_hour(now - GRACE, zone)
     async with kit.store.view() as unit:
         if _proved(await unit.escalations.watched(), until):
             return None
@@ -63,7 +74,7 @@ async def watch(kit: Kit) -> list[Missed] | None:
         if _proved(before, until):
             return None
         since = before.until if before else EARLIEST
-        found, due = await judged(since, until, unit)
+        found, due = await judged(since, until, unit, now)
         await unit.escalations.watch(Watch(0, now, since, until, due, len(found)))
         tardy = now - until if before and now - until > TARDY else None
         if tardy or await _something_to_watch(until, unit):
@@ -77,8 +88,14 @@ async def _something_to_watch(until: datetime, unit: Unit) -> bool:
     return await unit.escalations.any() or bool(await unit.escalations.without(EARLIEST, until))
 
 
-async def judged(since: datetime, until: datetime, unit: Unit) -> tuple[list[Missed], int]:
-    """Return what was missed between two instants, and how many calls were due."""
+async def judged(
+    since: datetime, until: datetime, unit: Unit, now: datetime | None = None
+) -> tuple[list[Missed], int]:
+    """Return what was missed between two instants, and how many calls were due.
+
+    `now` is when it is judged, `until` itself unless said: what was due less than `SETTLED` before
+    that may still be on its way.
+    """
     found: list[Missed] = []
     count = 0
     for climb in await unit.escalations.climbing(since, until):
@@ -88,10 +105,12 @@ async def judged(since: datetime, until: datetime, unit: Unit) -> tuple[list[Mis
         found += rungs.missed(climb, due, known)
         count += len(due)
         named = {each.rung.key for each in found}
-        told = {rung.key: rung.told or rung.key for rung in known}
+        made = {rung.key: rung for rung in known}
         for rung in due:
-            entry = await _outcome(told.get(rung.key, rung.key), unit)
-            if entry and rung.key not in named and (why := undelivered(entry, rung.due, until)):
+            real = made.get(rung.key, rung)
+            entry = await _outcome(real.told or rung.key, unit)
+            why = undelivered(entry, rung.due, now or until) if entry else _lost(real)
+            if why and rung.key not in named:
                 found.append(Missed(climb, rung, why))
     for climb in await _never_begun(since, until, unit):
         if due := list(rungs.owed(climb, since, until)):
@@ -110,7 +129,8 @@ async def _outcome(key: str, unit: Unit) -> Delivery | None:
 
 
 async def _never_begun(since: datetime, until: datetime, unit: Unit) -> list[Escalation]:
-    """Return the climbs that should have been: of criticals for which none began."""
+    """Return the climbs that should have been: of criticals for which none began, and of those that
+    fire in an incident that nobody has answered while nothing climbs for it."""
     found = []
     for incident in await unit.escalations.without(since - LONGEST, until):
         policy = await ladder.policy_of(unit, incident.customer)
@@ -127,6 +147,14 @@ async def _never_begun(since: datetime, until: datetime, unit: Unit) -> list[Esc
                 stopped_at=min(answered, default=None),
             )
         )
+    named = {climb.incident for climb in found}
+    for incident in await unit.escalations.forgotten():
+        if incident.id not in named:
+            whose = incident.customer
+            kept = rungs.kept(await ladder.policy_of(unit, whose))
+            # Each night anew, also where the policy calls no second time.
+            at = max(incident.critical_at or incident.opened_at, since)
+            found.append(Escalation(incident.id, 0, whose, incident.title, at, kept))
     return found
 
 
@@ -135,7 +163,7 @@ def undelivered(entry: Delivery, due: datetime, now: datetime) -> str:
     match entry:
         case Delivery(state=DeliveryState.FAILED):
             return f"没有送达：{entry.reason}"
-        case Delivery(state=DeliveryState.WAITING) if now - entry.at > SETTLED:
+        case Delivery(state=DeliveryState.WAITING) if now - due > SETTLED:
             return f"还在排队：{entry.reason or '通道繁忙'}"
         case Delivery(state=DeliveryState.SENT, sent_at=at) if at and at - due > SETTLED:
             return f"晚了 {int((at - due).total_seconds()) // 60} 分钟才送达"
@@ -143,6 +171,13 @@ def undelivered(entry: Delivery, due: datetime, now: datetime) -> str:
             return f"不能确定是否送达：{entry.reason}"
         case _:
             return ""
+
+
+def _lost(rung: Rung) -> str:
+    """Say why a call did not arrive whose entry in the outbox is not there; empty when its row does
+    not say that it failed."""
+    failed = rung.state in {RungState.HELD, RungState.FAILED}
+    return f"没有送达：{rung.note}" if failed else ""
 
 
 def last_hour(now: datetime, zone: ZoneInfo) -> datetime:
@@ -183,9 +218,9 @@ class Problem:
 
 
 async def warn(kit: Kit) -> int:
-    """Name in the operations group whoever is on call today or tomorrow and cannot be reached, the
-    hours at which nobody is, and who has no roster; return how many customers that is about. Said
-    once a day, and again on the same day when it has changed."""
+    """Name in the operations group whom a climb may call today or tomorrow, on any level, and cannot
+    by one of its ways, the hours at which nobody is on call, and who has no roster; return how many
+    customers that is about. Said once a day, and again on the same day when it has changed."""
     now, zone = kit.clock.now(), kit.house.zone
     today = now.astimezone(zone).date()
     async with kit.store.view() as unit:
@@ -212,6 +247,9 @@ async def _problems(kit: Kit, today: date, unit: Unit) -> list[Problem]:
     since, until = (instant(day, MIDNIGHT, kit.house.zone) for day in (today, today + AHEAD))
     found: list[Problem] = []
     for customer in await unit.customers.all():
+        policy = await ladder.policy_of(unit, customer.id)
+        shut = await reach.shut(customer, policy, kit.chats, unit)
+        found += [Problem(customer.name, why) for why in shut]
         roster = await unit.oncall.roster(customer.id)
         if roster is None:
             found.append(Problem(customer.name, f"{rota.NO_LAYER}：请在客户群输入 /oncall add"))
@@ -223,12 +261,26 @@ async def _problems(kit: Kit, today: date, unit: Unit) -> list[Problem]:
             begins, ends = gap.begins.astimezone(zone), gap.ends.astimezone(zone)
             what = f"{begins:%m-%d %H:%M} 至 {ends:%m-%d %H:%M} 无人值班：{gap.why}"
             found.append(Problem(customer.name, what, gap.ends))
-        last = {shift.callee: shift.ends for shift in shifts if shift.callee}
-        for callee, ends in last.items():
-            if why := await reach.obstacle(callee, kit.chats, unit):
-                found.append(Problem(customer.name, why, ends))
+        for callee, (ways, ends) in _called(roster, overrides, shifts, policy).items():
+            obstacles = await reach.obstacles(callee, ways, kit.chats, unit)
+            found += [Problem(customer.name, why, ends) for why in obstacles]
         if unknown := rota.planned(roster, since, until):
             found.append(Problem(customer.name, unknown))
+    return found
+
+
+def _called(
+    roster: Roster, overrides: Sequence[Override], shifts: Sequence[Shift], policy: Policy
+) -> dict[Callee, tuple[frozenset[Way], datetime]]:
+    """Return whoever a climb may call in these shifts, on whatever level: by which ways, and until
+    when. In a gap too, since that never ends a climb."""
+    found: dict[Callee, tuple[frozenset[Way], datetime]] = {}
+    for shift in shifts:
+        for level in policy.levels:
+            callee, _ = rota.after(roster, overrides, shift.begins, level.ahead)
+            if callee:
+                before, _ = found.get(callee, (frozenset[Way](), shift.ends))
+                found[callee] = (before | frozenset(level.ways), shift.ends)
     return found
 
 
