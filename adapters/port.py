@@ -501,6 +501,10 @@ class Monitor(Protocol):
 
     async def alerts(self, status: str = "") -> Sequence[MonitorAlert]: ...
 
+    async def alert(self, alert_id: int) -> MonitorAlert | None:
+        """Return one alert as it is now; None when the monitor has none with this id."""
+        ...
+
     async def ack(self, alert_id: int) -> None: ...
 
     async def root_cause(self, alert_id: int) -> str:

@@ -152,6 +152,8 @@ class Alert:
     ends_at: datetime | None = None
     url: str = ""
     """Where a person can look at it."""
+    ends: bool = True
+    """Will its source say when it is over? Of False nobody can rely on that: a person ends it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from bot.sender import Draw, Make, Sender
 from commands.contents import BOOK
 from runbooks import due
 from runbooks.acceptance import ACCEPTANCE
-from runbooks.alerting import full_list, show
+from runbooks.alerting import full_list, heartbeats, show
 from runbooks.book import Runbook
 from runbooks.cards import drawn, operations
 from runbooks.credentials import PASSWORDS
@@ -174,6 +174,7 @@ async def working(
             SshKeys(),
             kit.house.zone,
             kit.house,
+            kit.chats,
         )
         sender = Sender(kit.store, kit.chats, drawing(kit), kit.clock, making(kit))
         looks = (*looks_of(kit, engine, BOOKS, posts), *more)
@@ -183,6 +184,8 @@ async def working(
             scheduler.add_job(
                 guard.over(look), "interval", seconds=look.every, name=look.name, max_instances=1
             )
+        if posts:
+            await heartbeats.resume(kit)
         scheduler.start()
         try:
             # Whoever dies takes the bot down with it: a deaf bot that looks alive is worse.

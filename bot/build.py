@@ -180,6 +180,7 @@ def house_of(settings: Settings) -> House:
         escalate_repeat=settings.escalation.repeat_minutes,
         escalate_together=timedelta(seconds=settings.escalation.together_seconds),
         hook_grace=timedelta(hours=settings.alerts.hook_grace_hours),
+        sources={name: source.title for name, source in settings.known_sources.items()},
     )
 
 

@@ -22,6 +22,7 @@ from adapters.port import UsageError
 from adapters.sources import Source, heartbeat
 from adapters.sources.cut import Cut
 from adapters.words import Severity
+from runbooks.alerting import quiet
 from runbooks.alerting.oncall import ladder
 from runbooks.alerting.pipeline import Post, fold
 from runbooks.kit import Kit
@@ -35,7 +36,7 @@ PAGE = 200
 """Posts that are read at once."""
 
 FEW = 20
-"""New criticals that are folded before their turn at once: of more, the first are told anyway."""
+"""New criticals of one customer that are folded before their turn at once: the first of more."""
 
 BREATH = 128 * 1024
 """Bytes of posts that are decoded before others have their turn: a few milliseconds."""
@@ -109,7 +110,7 @@ class _Waiting:
         if self.post is None:
             return None
         found = tuple(a for a in self.post.alerts if a.firing and a.severity is Severity.CRITICAL)
-        return Post(self.post.source, self.post.at, found) if found else None
+        return replace(self.post, alerts=found, early=True) if found else None
 
     def names(self, source: str, fingerprints: frozenset[str]) -> bool:
         """Does it say anything of one of these alerts?"""
@@ -183,17 +184,17 @@ class Folding:
                     if not told:  # the first does not wait until all of the page is read
                         told = await self._fold_early(early)
                     await asyncio.sleep(0)  # who posts just now is answered meanwhile
-            if told < len(early):
+            if told < len(early) and self._behind() > 1:
                 await self._fold_early(early[told:])
-            if len(page) < PAGE:
+            if not page:
                 return
             await asyncio.sleep(0)  # what else there is to do must not wait for all of them
 
     def _queue(self, accepted: Accepted) -> list[tuple[int, Post]]:
-        """Put a post behind those of its customer; return its criticals, if they would wait, behind
-        these or another customer's, and nothing that is said of them would be overtaken."""
+        """Put a post behind those of its customer; return its criticals, if nothing that is said of
+        them would be overtaken."""
         read = _Waiting(accepted.id, len(accepted.body), self._decoded(accepted))
-        criticals = read.criticals() if self._waiting else None
+        criticals = read.criticals()
         waiting = self._waiting.setdefault(accepted.customer, deque())
         names = frozenset(a.fingerprint for a in criticals.alerts) if criticals else frozenset()
         overtaken = any(each.names(accepted.source, names) for each in waiting if names)
@@ -202,17 +203,19 @@ class Folding:
         return [(accepted.customer, criticals)] if criticals and not overtaken else []
 
     async def _fold_early(self, early: Sequence[tuple[int, Post]]) -> int:
-        """Fold criticals before their turn, unless they are many; return how many were looked at.
+        """Fold the first criticals of each customer before their turn; return how many posts of any
+        were given.
 
         When their turn comes they are a repeat, which changes nothing; so the cursors stay where
         they are.
         """
-        if sum(len(post.alerts) for _, post in early) > FEW:
-            return len(early)
-        for number in {customer for customer, _ in early}:
-            posts = [post for owner, post in early if owner == number]
+        by_owner: dict[int, list[Post]] = {}
+        for owner, post in early:
+            by_owner.setdefault(owner, []).append(post)
+        # Who has one does not wait for those who have many.
+        for number, posts in sorted(by_owner.items(), key=lambda each: _count(each[1])):
             try:
-                await self._fold_only(number, posts)
+                await self._fold_only(number, _first(posts, FEW))
             except DatabaseAway:
                 raise
             except Exception:
@@ -300,7 +303,7 @@ class Folding:
                 await fold(found, new, now, self._kit.house, unit)
                 # A heartbeat is a post only when its job is late.
                 for name in {post.source for post in new} - {heartbeat.NAME}:
-                    await unit.heard.note(customer, name, new[-1].at)
+                    await quiet.hear(customer, name, new[-1].at, now, unit)
             for each in left:
                 if isinstance(each.read, _Unreadable):
                     await self._set_aside(each.read, found.name if found else "", unit)
@@ -338,10 +341,28 @@ class Folding:
             log.exception("post breaks its reader", id=accepted.id)
             return _Unreadable(accepted, type(error).__name__)
 
+    def _behind(self) -> int:
+        """Return how many posts wait: of one alone the turn is next."""
+        return sum(len(waiting) for waiting in self._waiting.values())
+
     def _done(self) -> int:
         """Return up to which post everything is folded."""
         heads = [waiting[0].id for waiting in self._waiting.values()]
         return min(heads) - 1 if heads else self._read
+
+
+def _count(posts: Sequence[Post]) -> int:
+    return sum(len(post.alerts) for post in posts)
+
+
+def _first(posts: Sequence[Post], few: int) -> list[Post]:
+    """Return the posts with their first alerts, so many in all."""
+    found: list[Post] = []
+    for post in posts:
+        if few > 0:
+            found.append(replace(post, alerts=post.alerts[:few]))
+            few -= len(post.alerts)
+    return found
 
 
 def _cut(source: Source, accepted: Accepted) -> Cut | None:

@@ -12,7 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from adapters.card import Card, Tone, dumps, say
-from adapters.port import Clock, Documents, Keys, ServerRow, UsageError
+from adapters.port import ChatPlatform, Clock, Documents, Keys, ServerRow, UsageError
 from adapters.words import Click, Event, Message, Person, Role, Submission
 from commands import server
 from commands.declare import Book, Call
@@ -49,6 +49,7 @@ class Inbox:
         keys: Keys,
         zone: ZoneInfo = CHINA,
         house: House | None = None,
+        chats: Mapping[str, ChatPlatform] | None = None,
     ) -> None:
         self._store = store
         self._books = books
@@ -59,6 +60,7 @@ class Inbox:
         self._keys = keys
         self._zone = zone
         self._house = house or House(zone=zone)
+        self._chats = chats or {}
 
     async def take(self, event: Event, *, quiet: bool = False) -> str:
         """Take one delivery and return what was wrong with it, empty when nothing was; a second
@@ -168,6 +170,7 @@ class Inbox:
             self._keys,
             rows,
             house=self._house,
+            chats=self._chats,
         )
         card = await parsed.run(Call(message, role, customer.id if customer else None, desk))
         if card:

@@ -22,6 +22,8 @@ from adapters.card import (
 )
 from adapters.port import ChatPlatform, Permanent, Streaming
 from adapters.words import Receipt
+from runbooks.alerting.incident_cards import NEXT_CALL
+from runbooks.alerting.storm_cards import LAST_MINUTE
 from storage.records import Delivery, Lane, LivingCard
 
 DIGEST = timedelta(seconds=30)
@@ -31,6 +33,8 @@ OVERVIEW = timedelta(minutes=1)
 PRESSING = timedelta(seconds=20)
 """The same where it can be pressed, or alarms: a new critical has a message of its own besides,
 which says it at once."""
+PASSING = frozenset({NEXT_CALL, LAST_MINUTE})
+"""Names of fields that change by themselves: a message of its own says what they are about."""
 SETTLED = frozenset({Mark.DONE, Mark.SKIPPED, Mark.WAITING, Mark.FAILED})
 
 
@@ -133,9 +137,15 @@ def _items(card: Card) -> tuple[Item, ...]:
 
 
 def _rest(card: Card) -> tuple[Block, ...]:
-    """Return the blocks that say more than how far it has come."""
+    """Return the blocks that say more than how far it has come, without what only goes on."""
     standing = (Progress, Fields, Checklist) if _items(card) else ()
-    return tuple(block for block in card.blocks if not isinstance(block, standing))
+    return tuple(_lasting(block) for block in card.blocks if not isinstance(block, standing))
+
+
+def _lasting(block: Block) -> Block:
+    if not isinstance(block, Fields):
+        return block
+    return replace(block, pairs=tuple(pair for pair in block.pairs if pair[0] not in PASSING))
 
 
 def _asking(card: Card) -> bool:

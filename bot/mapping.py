@@ -75,7 +75,8 @@ def _table(title: str, alert: Alert, paths: Mapping[str, str]) -> Table:
 
 
 def _rows(alert: Alert) -> Iterator[tuple[str, str]]:
-    yield "status", "firing 触发" if alert.firing else "resolved 恢复"
+    firing = "firing 触发" if alert.ends else "firing 触发，由人来结束"
+    yield "status", firing if alert.firing else "resolved 恢复"
     yield "severity", str(alert.severity)
     yield "rule", alert.rule
     yield "host", alert.host

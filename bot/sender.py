@@ -178,7 +178,7 @@ class Sender:
     async def _refused(self, entry: Delivery, platform: ChatPlatform, reason: str) -> None:
         """Fail; yet an alarm that its chat cannot have is told to our own people, if they can be."""
         alarm = entry.lane is Lane.ALARM and entry.card and not entry.ring
-        if not alarm or not isinstance(platform, Relay):
+        if not alarm or not isinstance(platform, Relay) or await self._withdrawn(entry):
             await self._fail(entry, reason)
             return
         async with self._store.view() as unit:
@@ -268,6 +268,8 @@ class Sender:
             "有一条消息发不出去", f"发往 {where}：{entry.key}", f"{reason}，请看日志", tone=Tone.BAD
         )
         async with self._store.unit() as unit:
+            if await _taken_back(entry, unit):
+                return
             await unit.outbox.save(replace(entry, state=DeliveryState.FAILED, reason=reason))
             if not entry.key.startswith(BROKEN):
                 await ladder.alarm(BROKEN + entry.key, told, now, unit)
@@ -279,6 +281,8 @@ class Sender:
         """An alarm is said again and marked, and a living card drawn again, marked where that is a
         new message; the rest is kept as doubtful, for a person to look at."""
         async with self._store.unit() as unit:
+            if await _taken_back(entry, unit):
+                return
             await unit.outbox.save(replace(entry, state=DeliveryState.DOUBT, reason=reason))
             now = self._clock.now()
             if entry.living:
@@ -292,8 +296,21 @@ class Sender:
                 )
 
     async def _save(self, entry: Delivery) -> None:
+        """Keep what became of an entry: of one that was withdrawn while it was on its way, only that
+        it was said nevertheless."""
         async with self._store.unit() as unit:
-            await unit.outbox.save(entry)
+            if entry.state is DeliveryState.SENT or not await _taken_back(entry, unit):
+                await unit.outbox.save(entry)
+
+    async def _withdrawn(self, entry: Delivery) -> bool:
+        async with self._store.view() as unit:
+            return await _taken_back(entry, unit)
+
+
+async def _taken_back(entry: Delivery, unit: Unit) -> bool:
+    """Was an entry withdrawn since we took it up? Then it is neither tried again nor said elsewhere."""
+    there = await unit.outbox.by_key(entry.key)
+    return there is not None and there.state is DeliveryState.WITHDRAWN
 
 
 async def _say(entry: Delivery, platform: ChatPlatform) -> Receipt:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from adapters.card import Card, Tone, say
 from adapters.port import UsageError
+from adapters.words import Person
 from commands.declare import Call, Where, command
-from commands.desk import desk_of
-from runbooks.alerting.incident_cards import microseconds
+from commands.desk import Desk, desk_of
+from runbooks.alerting.incident_cards import NAMED, microseconds
 from runbooks.alerting.respond import Responder
 from storage.records import Incident, IncidentState
+
+Find = Callable[[int, Call], Awaitable[tuple[Responder, Incident]]]
+"""Returns the incident of a number with who acknowledges it, or raises UsageError."""
+
+_ALL = "确认一个客户的全部请到客户群输入 /ack 0"
 
 
 def responder(call: Call) -> Responder:
@@ -40,33 +46,89 @@ async def ack(*numbers: int, call: Call) -> Card:
     Parameters
     ----------
     numbers
-        告警组的编号，见 /alerts；0 表示全部。
+        告警组的编号，见 /alerts；0 表示全部，在私聊里是最近一次呼叫您的全部。
     """
-    desk = desk_of(call)
+    desk, by = desk_of(call), call.message.sender
     if desk.customer is None:
         # Whoever is rung reads there what to type, and is to type it there.
-        return _done(*await _ack_here(numbers, call))
+        if 0 in numbers:
+            return _done(await _ack_each(await _called_for(by, desk), _anybodys, call))
+        if not numbers:
+            raise UsageError(f"这里不是客户群：请写明编号，例如 /ack 12；{_ALL}")
+        return _done(await _ack_each(numbers, _anybodys, call))
     who = responder(call)
     if 0 in numbers:
         return _done(await who.ack_all(microseconds(desk.clock.now())))
-    found = [await meant(number, IncidentState.OPEN, call) for number in numbers or (0,)]
-    return _done(*[await who.ack(incident) for incident in found])
+    if not numbers:
+        return _done(await who.ack(await meant(0, IncidentState.OPEN, call)))
+    return _done(await _ack_each(numbers, _ours, call))
 
 
-async def _ack_here(numbers: Sequence[int], call: Call) -> list[str]:
-    """Acknowledge incidents outside of their customers' groups, where only our own people may."""
-    if not numbers or 0 in numbers:
-        raise UsageError("这里不是客户群：请写明编号，例如 /ack 12；确认全部请到客户群输入 /ack 0")
-    desk, said = desk_of(call), []
-    for number in numbers:
-        found = await desk.unit.incidents.get(number)
-        customer = await desk.unit.customers.get(found.customer) if found else None
-        if found is None or customer is None:
-            raise UsageError(f"没有告警组 #{number}：请看通知里的编号")
-        by, now = call.message.sender, desk.clock.now()
-        done = await Responder(customer, by, now, desk.house, desk.unit).ack(found)
-        said.append(f"{customer.name}：{done}")
-    return said
+async def _ours(number: int, call: Call) -> tuple[Responder, Incident]:
+    """Return the caller, and an incident of this group's customer."""
+    who = responder(call)
+    return who, await who.find(number)
+
+
+async def _anybodys(number: int, call: Call) -> tuple[Responder, Incident]:
+    """Return the caller as one of its customer's group, and an incident from outside of that group,
+    where only our own people may."""
+    desk = desk_of(call)
+    found = await desk.unit.incidents.get(number)
+    customer = await desk.unit.customers.get(found.customer) if found else None
+    if found is None or customer is None:
+        raise UsageError(f"没有告警组 #{number}：请看通知里的编号")
+    now = desk.clock.now()
+    return Responder(customer, call.message.sender, now, desk.house, desk.unit), found
+
+
+async def _called_for(by: Person, desk: Desk) -> Sequence[int]:
+    """Return the open incidents of which the last call to somebody told."""
+    unit = desk.unit
+    told = await unit.escalations.told_to(by)
+    if not told:
+        raise UsageError(f"这里不是客户群，也没有呼叫过您：请写明编号，例如 /ack 12；{_ALL}")
+    there = [await unit.incidents.get(number) for number in told]
+    open_ = [each.id for each in there if each and each.state is IncidentState.OPEN]
+    if not open_:
+        raise UsageError(f"最近一次呼叫您的告警组都已有人确认或已恢复；{_ALL}")
+    return open_
+
+
+async def _ack_each(numbers: Sequence[int], find: Find, call: Call) -> str:
+    """Acknowledge incidents, and say which and what kept the others: one that is over, or somebody
+    else's by now, keeps none of them. Raises UsageError when it keeps all."""
+    said: list[str] = []
+    wrong: list[str] = []
+    done: dict[str, list[int]] = {}
+    for number in dict.fromkeys(numbers):
+        try:
+            who, incident = await find(number, call)
+            said.append(_from(who.customer.name, call) + await who.ack(incident))
+            done.setdefault(who.customer.name, []).append(number)
+        except UsageError as error:
+            wrong.append(_about(number, str(error)))
+    if not done:
+        raise UsageError("；".join(wrong))
+    if len(said) == 1:
+        return "；".join([*said, *wrong])
+    counted = [f"{_from(name, call)}已确认 {_named(there)}" for name, there in done.items()]
+    return "；".join([*counted, *wrong])
+
+
+def _from(customer: str, call: Call) -> str:
+    """Return whose an incident is, where that does not go without saying."""
+    return "" if desk_of(call).customer else f"{customer}："
+
+
+def _about(number: int, wrong: str) -> str:
+    return wrong if f"#{number}" in wrong else f"#{number} {wrong}"
+
+
+def _named(numbers: Sequence[int]) -> str:
+    if len(numbers) > NAMED:
+        return f"{len(numbers)} 个告警组"
+    return "、".join(f"#{number}" for number in numbers)
 
 
 @command("/unack", where=Where.CUSTOMER, examples=("/unack 12",), group="告警")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.port import Clock, Documents, Keys, ServerRow, UsageError
+from adapters.port import ChatPlatform, Clock, Documents, Keys, ServerRow, UsageError
 from commands.declare import Call
 from runbooks.book import Runbook
 from runbooks.kit import House
@@ -29,6 +29,8 @@ class Desk:
     """The list of servers that came with the message."""
     begun: list[Run] = field(default_factory=list)
     house: House = field(default_factory=House)
+    chats: Mapping[str, ChatPlatform] = field(default_factory=dict)
+    """The platforms and channels that are set up, by their names."""
 
     def owner(self) -> Customer:
         """Return this chat's customer, or say what to type."""

@@ -8,11 +8,12 @@ from typing import Annotated
 
 from adapters.card import Block, Card, Table, Text, Tone, say
 from adapters.port import UsageError
-from adapters.sources import SOURCES, vigilops
+from adapters.sources import vigilops
 from adapters.words import Role
 from commands.declare import Call, Verbatim, Where, choice, command, number
 from commands.desk import desk_of
 from runbooks import hook_address
+from runbooks.kit import House
 from storage.hooks import Address
 
 WHISPERED = "领取地址的一次性链接将私信给您：地址含密钥，请不要发到群里"
@@ -61,7 +62,7 @@ async def list_(*, call: Call) -> Card:
         )
         blocks.append(Table(("心跳", "周期", "下次报到"), rows3))
     if not blocks:
-        blocks.append(Text(f"还没有。用 /hook add 告警源 开通：{'、'.join(SOURCES)}"))
+        blocks.append(Text(f"还没有。用 /hook add 告警源 开通：{_offered(desk.house)}"))
     return Card("告警接入", blocks=tuple(blocks))
 
 
@@ -78,11 +79,12 @@ async def add(source: str, *, call: Call) -> Card:
     Parameters
     ----------
     source
-        告警源，例如 alertmanager、grafana、zabbix。
+        告警源，例如 alertmanager、grafana、zabbix，或配置 [sources] 里的名字。
     """
-    desk, name = desk_of(call), _known(source)
+    desk = desk_of(call)
+    name = _known(source, desk.house)
     by, now = call.message.sender, desk.clock.now()
-    title = _title(name)
+    title = desk.house.sources[name]
     run = await hook_address.open_hook(desk.owner(), name, title, by, now, desk.unit)
     desk.begun.append(run)
     return say(f"开通 {title}", WHISPERED, tone=Tone.WORKING)
@@ -103,11 +105,11 @@ async def rotate(source: str, *, call: Call) -> Card:
     source
         告警源，见 /hook list。
     """
-    desk, name = desk_of(call), _known(source)
-    owner = desk.owner()
+    desk = desk_of(call)
+    name, owner = _known(source, desk.house), desk.owner()
     if name not in {each.source for each in await desk.unit.hooks.of(owner.id)}:
         raise UsageError(f"还没有开通 {name}：请用 /hook add {name}")
-    by, now, title = call.message.sender, desk.clock.now(), _title(name)
+    by, now, title = call.message.sender, desk.clock.now(), desk.house.sources[name]
     run = await hook_address.rotate(owner, name, title, by, now, desk.unit)
     desk.begun.append(run)
     hours = int(desk.house.hook_grace.total_seconds()) // 3600
@@ -137,8 +139,12 @@ async def revoke(
     which
         范围，旧地址（默认）或全部。
     """
-    desk, name = desk_of(call), _known(source)
+    desk = desk_of(call)
     owner, there = desk.owner(), desk.unit.hooks
+    name = _named(source)
+    if name not in {each.source for each in await there.of(owner.id)}:
+        # What was opened can be shut, though the configuration describes it no more.
+        name = _known(source, desk.house)
     if which is Scope.ALL:
         gone = await there.revoke(owner.id, name)
     else:
@@ -149,7 +155,8 @@ async def revoke(
         raise UsageError(f"还没有开通 {name}：请用 /hook add {name}")
     detail = {"customer": owner.name, "source": name, "which": str(which), "count": str(gone)}
     await desk.unit.audit.add(desk.clock.now(), call.message.sender.name, "hook-revoke", detail)
-    return say(f"已关闭 {_title(name)} 的 {gone} 个地址", "再发来的告警会得到 404", tone=Tone.GOOD)
+    title = desk.house.sources.get(name, name)
+    return say(f"已关闭 {title} 的 {gone} 个地址", "再发来的告警会得到 404", tone=Tone.GOOD)
 
 
 @command(
@@ -176,14 +183,47 @@ async def beat(name: Verbatim, minutes: Annotated[int, number(1, 100_000)], *, c
     return say(f"心跳 {name[:200]}", f"每 {minutes} 分钟一次。{WHISPERED}", tone=Tone.WORKING)
 
 
-def _known(source: str) -> str:
+@command(
+    "/hook unbeat",
+    role=Role.LEAD,
+    where=Where.CUSTOMER,
+    examples=("/hook unbeat 每日备份",),
+    group="告警",
+)
+async def unbeat(name: Verbatim, *, call: Call) -> Card:
+    """不再等一个任务报到：它的地址立即作废，它的告警随即结束。
+
+    Parameters
+    ----------
+    name
+        任务名，见 /hook list。
+    """
+    desk, job = desk_of(call), name[:200]
+    owner, now = desk.owner(), desk.clock.now()
+    if not await desk.unit.heartbeats.retire(owner.id, job):
+        raise UsageError(f"没有登记过任务「{job[:50]}」：已登记的见 /hook list")
+    detail = {"customer": owner.name, "job": job}
+    await desk.unit.audit.add(now, call.message.sender.name, "hook-unbeat", detail)
+    return say(f"不再等待 {job}", "它再来报到会得到 404；正在触发的心跳告警会结束", tone=Tone.GOOD)
+
+
+def _named(source: str) -> str:
     name = source.strip().lower()
     if name == vigilops.NAME:
         raise UsageError("VigilOps 的地址由接入流程自动配置，不用手工开通")
-    if name not in SOURCES:
-        offered = "、".join(each for each in SOURCES if each != vigilops.NAME)
-        raise UsageError(f"没有告警源「{name[:50]}」，可用：{offered}")
     return name
+
+
+def _known(source: str, house: House) -> str:
+    """Return the name of a source that people may open; UsageError tells which there are."""
+    name = _named(source)
+    if name not in house.sources:
+        raise UsageError(f"没有告警源「{name[:50]}」，可用：{_offered(house)}")
+    return name
+
+
+def _offered(house: House) -> str:
+    return "、".join(each for each in house.sources if each != vigilops.NAME)
 
 
 def _stand(address: Address, zone: tzinfo) -> str:
@@ -192,8 +232,4 @@ def _stand(address: Address, zone: tzinfo) -> str:
     return "有效；已申请更换，新地址待领取" if address.successor else "有效"
 
 
-def _title(name: str) -> str:
-    return SOURCES[name].title
-
-
-HOOK = (list_, add, rotate, revoke, beat)
+HOOK = (list_, add, rotate, revoke, beat, unbeat)

@@ -22,6 +22,7 @@ from adapters.port import (
     Servers,
     Transient,
 )
+from adapters.sources import TITLES
 from adapters.words import NOTHING, Secret
 from runbooks.alerting.muting.hidden import NO_RULES, Rules
 from runbooks.alerting.policy import POLICY, Policy
@@ -95,6 +96,8 @@ class House:
     """What somebody would be called for so soon after a call is told in that one."""
     hook_grace: timedelta = timedelta(hours=24)
     """How long an exchanged address of a hook goes on, from when somebody was told the new one."""
+    sources: Mapping[str, str] = field(default_factory=lambda: TITLES)
+    """The monitors whose posts are understood: what each is called, by its name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,17 +20,18 @@ class Heard:
     def __init__(self, connection: AsyncConnection) -> None:
         self._db = connection
 
-    async def note(self, customer: int, source: str, at: datetime) -> None:
-        """A source of a customer was heard of."""
+    async def note(self, customer: int, source: str, at: datetime) -> datetime | None:
+        """A source of a customer was heard of; return when it was before, None when never."""
         last = (await self.of(customer)).get(source)
         if last and at < last + STEP:
-            return
+            return last
         if last:
             where = (heard.c.customer == customer) & (heard.c.source == source)
             await self._db.execute(sa.update(heard).where(where).values(at=at))
         else:
             row = {"customer": customer, "source": source, "at": at}
             await self._db.execute(sa.insert(heard).values(row))
+        return last
 
     async def of(self, customer: int) -> Mapping[str, datetime]:
         """Return a customer's sources, and when each was last heard of."""

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.words import Severity
-from storage.records import Incident, IncidentState, KnownAlert, Storm, StormPhase
+from storage.records import Incident, IncidentState, Inflow, KnownAlert, Storm, StormPhase
 from storage.rows import to_record, to_row
 from storage.tables import alert_cursors, alerts_known, incidents, storms
 
@@ -78,11 +78,15 @@ class Incidents:
         """Return everybody's incidents that somebody has acknowledged and that have not ended."""
         return await self._incidents(incidents.c.state == str(IncidentState.ACKED))
 
-    async def opened_since(self, customer: int, since: datetime) -> Sequence[Incident]:
-        """Return a customer's incidents that were opened since then or are open, newest first."""
+    async def open_since(self, customer: int, since: datetime) -> Sequence[Incident]:
+        """Return a customer's incidents that were open at any time since then, newest first."""
         return await self._incidents(
             (incidents.c.customer == customer)
-            & ((incidents.c.opened_at >= since) | incidents.c.state.in_(UNRESOLVED))
+            & (
+                (incidents.c.opened_at >= since)
+                | (incidents.c.resolved_at >= since)
+                | incidents.c.state.in_(UNRESOLVED)
+            )
         )
 
     async def by_groups(
@@ -287,6 +291,12 @@ class Incidents:
         )
         return [(customer, why, since) for customer, why, since in rows]
 
+    async def seen(self) -> set[int]:
+        """Return the customers some of whose firing alerts are seen."""
+        return set(
+            await self._db.scalars(sa.select(alerts_known.c.customer).where(_SEEN).distinct())
+        )
+
     # -- storms -----------------------------------------------------------------------------------
 
     async def storm(self, customer: int) -> Storm:
@@ -366,5 +376,5 @@ def _alert(row: Mapping[Any, Any]) -> KnownAlert:
 
 
 def _storm(row: Mapping[Any, Any]) -> Storm:
-    recent = msgspec.json.decode(row["recent"], type=tuple[tuple[datetime, int, int], ...])
+    recent = msgspec.json.decode(row["recent"], type=tuple[Inflow, ...])
     return replace(to_record(Storm, row), recent=recent)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.words import Person
-from storage.records import AGAIN, DeliveryState, Incident, Lane
+from adapters.words import Person, Severity
+from storage.records import AGAIN, DeliveryState, Incident, IncidentState, Lane
 from storage.roster import (
     Escalation,
     HandedOver,
@@ -23,8 +23,9 @@ from storage.roster import (
     RungState,
     Watch,
 )
-from storage.rows import to_record, to_row
+from storage.rows import parts, to_record, to_row
 from storage.tables import (
+    alerts_known,
     escalations,
     handed_over,
     incidents,
@@ -36,11 +37,7 @@ from storage.tables import (
     watches,
 )
 
-T = TypeVar("T")
-
 _RUNG = ("incident", "round", "lap", "level", "place")
-_MANY = 500
-"""Values in one question: SQLite takes no more than so many thousand."""
 
 
 class OnCall:
@@ -92,6 +89,14 @@ class OnCall:
             )
         )
         return gone.rowcount > 0
+
+    async def rename(self, customer: int, old: str, new: str) -> None:
+        """Have a customer's overrides say the new name of a callee."""
+        await self._db.execute(
+            sa.update(overrides)
+            .where((overrides.c.customer == customer) & (overrides.c.name == old))
+            .values(name=new)
+        )
 
     async def hand_over(self, note: HandedOver) -> None:
         row = to_row(note)
@@ -178,6 +183,25 @@ class Escalations:
         )
         return [to_record(Incident, row) for row in rows.mappings()]
 
+    async def forgotten(self) -> Sequence[Incident]:
+        """Return the open incidents in which a critical fires and is seen while nothing climbs for
+        them, the oldest first."""
+        on = alerts_known.c.incident == incidents.c.id
+        seen = alerts_known.c.firing & (alerts_known.c.hidden == "")
+        critical = alerts_known.c.severity == str(Severity.CRITICAL)
+        running = escalations.c.stopped_at.is_(None)
+        climbs = sa.exists().where((escalations.c.incident == incidents.c.id) & running)
+        rows = await self._db.execute(
+            sa.select(incidents)
+            .where(
+                (incidents.c.state == str(IncidentState.OPEN))
+                & sa.exists().where(on & seen & critical)
+                & ~climbs
+            )
+            .order_by(incidents.c.id)
+        )
+        return [to_record(Incident, row) for row in rows.mappings()]
+
     async def put(self, new: Sequence[Rung]) -> None:
         if new:
             await self._db.execute(sa.insert(rungs), [to_row(rung) for rung in new])
@@ -227,7 +251,7 @@ class Escalations:
         why = {row.key.removesuffix(AGAIN): row.reason for row in rows}
         found: list[Rung] = []
         # In two questions: as one, all that was lately rung would be looked through each time.
-        for part in _parts(sorted(why)):
+        for part in parts(sorted(why)):
             of_state = rungs.c.state.in_([str(state) for state in states])
             found += await self._rungs(rungs.c.told.in_(part) & of_state)
         return [(rung, why[rung.told]) for rung in found]
@@ -235,7 +259,7 @@ class Escalations:
     async def left(self, incidents: Sequence[int]) -> set[tuple[int, int]]:
         """Return the (incident, round) of the climbs that still owe a call, of these incidents."""
         found: set[tuple[int, int]] = set()
-        for part in _parts(incidents):
+        for part in parts(incidents):
             rows = await self._db.execute(
                 sa.select(rungs.c.incident, rungs.c.round)
                 .where(rungs.c.incident.in_(part) & (rungs.c.state == str(RungState.DUE)))
@@ -247,9 +271,50 @@ class Escalations:
     async def of_incidents(self, incidents: Sequence[int]) -> Sequence[Escalation]:
         """Return all climbs of some incidents."""
         found: list[Escalation] = []
-        for part in _parts(incidents):
+        for part in parts(incidents):
             found += await self._climbs(escalations.c.incident.in_(part))
         return found
+
+    async def still_told(self, told: Sequence[str]) -> set[str]:
+        """Return which of the calls with these keys tell of a climb that is under way."""
+        same = (rungs.c.incident == escalations.c.incident) & (rungs.c.round == escalations.c.round)
+        found: set[str] = set()
+        for part in parts(told):
+            found.update(
+                await self._db.scalars(
+                    sa.select(rungs.c.told)
+                    .join(escalations, same)
+                    .where(rungs.c.told.in_(part) & escalations.c.stopped_at.is_(None))
+                    .distinct()
+                )
+            )
+        return found
+
+    async def told_by(self, keys: Sequence[str]) -> Sequence[Rung]:
+        """Return the rungs that the calls with these keys tell of."""
+        found: list[Rung] = []
+        for part in parts(keys):
+            found += await self._rungs(rungs.c.told.in_(part))
+        return found
+
+    async def told_to(self, person: Person) -> Sequence[int]:
+        """Return the incidents of which the last call to this person alone told; none when they were
+        never called."""
+        heard = [str(DeliveryState.SENT), str(DeliveryState.DOUBT)]
+        key = await self._db.scalar(
+            sa.select(outbox.c.key)
+            .where(
+                (outbox.c.ring_platform == person.platform)
+                & (outbox.c.ring_id == person.id)
+                & outbox.c.key.startswith("ladder:")
+                & outbox.c.state.in_(heard)
+            )
+            .order_by(outbox.c.id.desc())
+            .limit(1)
+        )
+        if key is None:
+            return ()
+        return sorted({rung.incident for rung in await self.told_by([key.removesuffix(AGAIN)])})
 
     async def rungs(self, incident: int, number: int) -> Sequence[Rung]:
         """Return all rungs of one climb in the order of their deadlines."""
@@ -288,8 +353,3 @@ class Escalations:
         order = (rungs.c.due, *(rungs.c[part] for part in _RUNG))
         rows = await self._db.execute(sa.select(rungs).where(where).order_by(*order))
         return [to_record(Rung, row) for row in rows.mappings()]
-
-
-def _parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(values), _MANY):
-        yield values[start : start + _MANY]

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.words import Chat, Receipt
 from storage.records import Delivery, DeliveryState, Lane, LivingCard
-from storage.rows import to_record, to_row
+from storage.rows import parts, to_record, to_row
 from storage.tables import living_cards, outbox
 
 LET_PASS = 5
@@ -26,9 +26,12 @@ class Outbox:
         self._db = connection
 
     async def put(self, delivery: Delivery) -> bool:
-        """Add an entry (`id` is ignored); False when one with its key is there already."""
-        known = await self._db.scalar(sa.select(outbox.c.id).where(outbox.c.key == delivery.key))
-        if known is not None:
+        """Add an entry (`id` is ignored); False when one with its key is there already. One that was
+        withdrawn makes room."""
+        known = await self._db.scalar(sa.select(outbox.c.state).where(outbox.c.key == delivery.key))
+        if known == str(DeliveryState.WITHDRAWN):
+            await self._db.execute(sa.delete(outbox).where(outbox.c.key == delivery.key))
+        elif known is not None:
             return False
         row = to_row(delivery)
         del row["id"]
@@ -43,11 +46,13 @@ class Outbox:
         *,
         lane: Lane = Lane.PROGRESS,
         due: datetime | None = None,
+        put_off: bool = False,
     ) -> LivingCard:
         """Mark a living card dirty: its version counts up, and one entry waits to draw it.
 
         Marks never pile up: while an entry waits, another mark only raises the version, and brings
-        it forward when it is more urgent. With `due` it is not drawn before.
+        it forward when it is more urgent. With `due` it is not drawn before; with `put_off` neither
+        is what waits for an earlier instant.
         """
         card = await self.living(key)
         if card is None:
@@ -70,6 +75,8 @@ class Outbox:
                     due=due,
                 )
             )
+        elif put_off and due and waiting.due and not waiting.tries:
+            await self.save(replace(waiting, due=max(due, waiting.due)))
         elif lane is Lane.ALARM or (waiting.due and not waiting.tries):
             sooner = due if due and waiting.due and due < waiting.due else waiting.due
             await self._db.execute(
@@ -91,6 +98,30 @@ class Outbox:
             )
         )
         return gone.rowcount > 0
+
+    async def begun(self, key: str) -> bool:
+        """Was a living card ever shown or tried to be, or does it wait for that?"""
+        card = await self.living(key)
+        if card is None or card.drawn:
+            return card is not None
+        entry = await self._db.scalar(sa.select(outbox.c.id).where(outbox.c.living == key).limit(1))
+        return entry is not None
+
+    async def waiting(self, keys: Sequence[str]) -> Sequence[str]:
+        """Return which of these entries have yet to go out."""
+        found: list[str] = []
+        for part in parts(keys):
+            there = outbox.c.key.in_(part) & (outbox.c.state == str(DeliveryState.WAITING))
+            found += await self._db.scalars(sa.select(outbox.c.key).where(there))
+        return found
+
+    async def recall(self, keys: Sequence[str], reason: str) -> None:
+        """Withdraw entries that wait, so that they are not said. One that is on its way just now
+        cannot be called back: the sender notes that it was said, and never tries it again."""
+        for part in parts(keys):
+            there = outbox.c.key.in_(part) & (outbox.c.state == str(DeliveryState.WAITING))
+            gone = {"state": str(DeliveryState.WITHDRAWN), "reason": reason, "due": None}
+            await self._db.execute(sa.update(outbox).where(there).values(gone))
 
     async def _waiting(self, key: str) -> Delivery | None:
         rows = await self._db.execute(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from adapters.words import Chat, Person, Role, Severity
 
@@ -176,6 +177,8 @@ class DeliveryState(StrEnum):
     SENT = "sent"
     FAILED = "failed"
     DOUBT = "doubt"
+    WITHDRAWN = "withdrawn"
+    """Taken back before it had gone out, because nobody needs to hear it any more."""
 
 
 class Lane(StrEnum):
@@ -300,6 +303,15 @@ class Firing:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """An alert of which the monitor said that it has ended; `episode` as in Firing."""
+
+    episode: str
+    at: datetime | None = None
+    """When it said so, by our clock; None in rows of older programs, which did not keep it."""
+
+
+@dataclass(frozen=True, slots=True)
 class HeldAlert:
     """What is known of one rule on one host of a customer, and when its group is to be told."""
 
@@ -309,8 +321,8 @@ class HeldAlert:
     host: str
     firing: tuple[Firing, ...] = ()
     """The monitor's alerts that have not ended, oldest first."""
-    ended: tuple[str, ...] = ()
-    """Episodes that ended lately: whoever says once more that one fires is late."""
+    ended: tuple[Ended, ...] = ()
+    """Those that ended lately: a notice that one fires is late, the monitor's list may know better."""
     due: datetime | None = None
     """When it will have lasted; None when nothing fires, or the group knows."""
     announced_at: datetime | None = None
@@ -415,6 +427,10 @@ class Heartbeat:
     last_at: datetime | None = None
     missed: bool = False
     """Was its silence told?"""
+    spared: bool = False
+    """Was it given its whole time anew, because nobody of us was there to hear of it?"""
+    retired: bool = False
+    """Nobody waits for it any more; that its silence is over has yet to be told."""
 
 
 class IncidentState(StrEnum):
@@ -447,6 +463,14 @@ class Incident:
     resolved_at: datetime | None = None
     resolved_by: Person | None = None
     """None when its alerts ended by themselves."""
+    began_at: datetime | None = None
+    """When the first of its alerts began, hidden or not, by its source's clock. For people alone: every
+    deadline counts from when we accepted it."""
+
+    @property
+    def since(self) -> datetime:
+        """Return what people are told of when it began."""
+        return min(self.began_at or self.opened_at, self.opened_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -474,6 +498,14 @@ class KnownAlert:
     """When it lately began or ended, the oldest first."""
     hidden: str = ""
     """What a person set that hides it, with its end, in words; empty while it is seen."""
+    ends: bool = True
+    """Will its source say when it is over? Else it fires until a person closes its incident."""
+    began_at: datetime | None = None
+    """When that episode began, hidden or not: by its source's clock where that was before we
+    accepted it. For people alone."""
+    sender_group: str = ""
+    """A digest of the sender's name for the group of alerts in whose post it began; empty of senders
+    that name none."""
 
 
 class StormPhase(StrEnum):
@@ -483,6 +515,18 @@ class StormPhase(StrEnum):
     STORM = "storm"
     DRAIN = "drain"
     """It has calmed down; the card stays until it is quiet."""
+
+
+class Inflow(NamedTuple):
+    """What one fold brought, in the instant of that fold."""
+
+    at: datetime
+    alerts: int
+    """New ones."""
+    incidents: int
+    """New ones."""
+    received: int = 0
+    """All that came with them, repeats included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -497,8 +541,8 @@ class Storm:
     """Since when little comes; None while much does."""
     critical_at: datetime | None = None
     """When the last new critical came."""
-    recent: tuple[tuple[datetime, int, int], ...] = ()
-    """New alerts and new incidents of the last minute, by the instant at which they were folded."""
+    recent: tuple[Inflow, ...] = ()
+    """What the folds of the last minute brought, those that brought nothing new left out."""
     usual: float = 0.0
     """New alerts a minute, smoothed over the calm hours."""
     measured_at: datetime | None = None
@@ -509,7 +553,7 @@ class Storm:
     number: int = 0
     """Counts the storms of this customer: the card's key has it."""
     gathering_until: datetime | None = None
-    """New criticals until then share one message."""
+    """When the last window of shared messages of new criticals is over: from then on one goes at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,6 +155,9 @@ class RungState(StrEnum):
     """It was called, and what says so has yet to go out: the next way does not wait for it."""
     STOPPED = "stopped"
     """Somebody had acknowledged before it was due."""
+    WITHDRAWN = "withdrawn"
+    """It was called, and its climb stopped before what says so had gone out: it was taken back. Where
+    it was under way just then, its entry in the outbox says that it went out nevertheless."""
     NOBODY = "nobody"
     """There was no way to call: the note says why."""
     FAILED = "failed"
@@ -176,7 +179,7 @@ class Rung:
     due: datetime
     state: RungState = RungState.DUE
     at: datetime | None = None
-    """When it was done or stopped."""
+    """When it was done, or when its climb stopped."""
     name: str = ""
     """Who was called."""
     note: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from enum import StrEnum
 from functools import cache
@@ -11,6 +11,10 @@ from typing import Any, TypeVar, get_type_hints
 from adapters.words import Chat, Person
 
 Record = TypeVar("Record")
+Value = TypeVar("Value")
+
+MANY = 500
+"""Values in one question: SQLite takes no more than so many thousand."""
 
 _PARTS: Mapping[str, tuple[type[Chat | Person], tuple[str, ...]]] = {
     "chat": (Chat, ("platform", "id", "title")),
@@ -53,6 +57,12 @@ def to_record(kind: type[Record], row: Mapping[Any, Any]) -> Record:
         else:
             values[name] = word(row[name]) if word else row[name]
     return kind(**values)
+
+
+def parts(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
+    """Yield values in parts that fit into one question each."""
+    for start in range(0, len(values), MANY):
+        yield values[start : start + MANY]
 
 
 @cache

@@ -24,6 +24,7 @@ from storage.hooks import SHUT, Hooks
 from storage.incidents import Incidents
 from storage.leases import Leases
 from storage.listing import Listing
+from storage.looks import Looks
 from storage.oncall import Escalations, OnCall
 from storage.outbox import Outbox
 from storage.people import Customers, People, Ports, Servers
@@ -73,6 +74,7 @@ class Unit:
     lines: Lines
     links: Links
     listing: Listing
+    looks: Looks
     maintenance: Maintenances
     oncall: OnCall
     outbox: Outbox
@@ -114,7 +116,7 @@ class Store:
             self._reader = self._engine(READERS, "BEGIN")
             self._open.push_async_callback(self._reader.dispose)
         else:
-            self._writer = self._reader = create_async_engine(self._url)
+            self._writer = self._reader = create_async_engine(self._url, hide_parameters=True)
         self._open.push_async_callback(self._writer.dispose)
         self._open.push_async_callback(self._together.settle)
         return self
@@ -197,6 +199,7 @@ class Store:
             Lines(connection),
             Links(connection),
             Listing(connection),
+            Looks(connection),
             Maintenances(connection),
             OnCall(connection),
             Outbox(connection),
@@ -215,7 +218,12 @@ class Store:
 
     def _engine(self, connections: int, begin: str) -> AsyncEngine:
         engine = create_async_engine(
-            self._url, pool_size=connections, max_overflow=0, pool_timeout=PATIENCE
+            self._url,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=PATIENCE,
+            # An error is written to the log, and what people wrote is none of its readers' business.
+            hide_parameters=True,
         )
 
         def prepare(connection: Any, _: Any) -> None:

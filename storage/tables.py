@@ -305,6 +305,16 @@ heartbeats = sa.Table(
     sa.Column("due", Instant, nullable=False, index=True),
     sa.Column("last_at", Instant),
     sa.Column("missed", sa.Boolean, nullable=False),
+    sa.Column("spared", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("retired", sa.Boolean, nullable=False, server_default=sa.false()),
+)
+
+# When somebody last looked, by what for: who starts knows from it how long nobody did.
+looks = sa.Table(
+    "looks",
+    metadata,
+    _text("name", key=True),
+    sa.Column("at", Instant, nullable=False),
 )
 
 alerts_held = sa.Table(
@@ -394,6 +404,7 @@ incidents = sa.Table(
     sa.Column("resolved_by_platform", sa.Text),
     sa.Column("resolved_by_id", sa.Text),
     sa.Column("resolved_by_name", sa.Text),
+    sa.Column("began_at", Instant),
     sa.Index("incidents_of_customer", "customer", "state"),
     sa.Index("incidents_of_group", "customer", "group"),
 )
@@ -418,6 +429,9 @@ alerts_known = sa.Table(
     sa.Column("changed_at", Instant, nullable=False),
     sa.Column("flips", sa.Text, nullable=False),
     _text("hidden"),
+    sa.Column("ends", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("began_at", Instant),
+    _text("sender_group"),
     sa.Index("alerts_known_firing", "customer", "firing", "severity"),
 )
 

@@ -74,6 +74,10 @@ SOURCES: Mapping[str, Source] = {
 }
 
 
+TITLES: Mapping[str, str] = {source.name: source.title for source in SOURCES.values()}
+"""What each of them is called, by its name."""
+
+
 def with_shapes(shapes: Mapping[str, Shape]) -> Mapping[str, Source]:
     """Return all sources, with those that the configuration describes by their names in it.
 

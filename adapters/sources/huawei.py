@@ -218,6 +218,7 @@ def _text(envelope: _Envelope, now: datetime) -> Alert:
         text=text,
         labels={"topic": reading.line(reading.clean(envelope.topic_urn))},
         starts_at=reading.written(envelope.timestamp, now),
+        ends=False,
     )
 
 

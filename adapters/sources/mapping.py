@@ -156,6 +156,7 @@ class _Ready:
             self._when(text("starts_at"), "starts_at", where, now),
             None if firing else self._when(text("ends_at"), "ends_at", where, now) or now,
             reading.link(text("url")),
+            ends=bool(self._shape.status),
         )
 
     def _text(self, entry: object, whole: object, path: Path, where: str) -> str:

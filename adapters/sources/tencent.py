@@ -27,6 +27,9 @@ LEVELS = {
 }
 """Of policies with levels: `alertId` is then `sessionId_LEVEL`; others have none."""
 
+EVENT = "event"
+"""Something that has happened, by `alarmType`; the others are figures beyond a threshold."""
+
 HOSTS = ("unInstanceId", "instanceId", "instanceid", "InstanceId", "vm_uuid", "uuid", "objName")
 """Under these the dimensions of the products name what an alarm is about."""
 
@@ -75,7 +78,8 @@ def decode(body: bytes, now: datetime) -> tuple[Alert, ...]:
     """Return the alert of one callback; raise UsageError when it is none.
 
     The policy, what it measures and where is what stays the same: whether a session does when an
-    alarm of a policy with levels becomes worse is not documented.
+    alarm of a policy with levels becomes worse is not documented. Of some events there is no end,
+    such as of a reboot, and a callback does not tell which these are.
     """
     wire = reading.read(_CALLBACK, body, WRONG)
     status = str(wire.alarm_status)
@@ -111,6 +115,7 @@ def decode(body: bytes, now: datetime) -> tuple[Alert, ...]:
             labels,
             reading.written(wire.first_occur_time, now),
             None if firing else reading.written(wire.recover_time, now) or now,
+            ends=wire.alarm_type != EVENT,
         ),
     )
 

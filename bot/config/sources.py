@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from adapters.port import UsageError
-from adapters.sources import SOURCES, mapping
+from adapters.sources import SOURCES, heartbeat, mapping
 from adapters.sources.mapping import Shape
 from adapters.words import Severity
 from bot.config.problems import wrong
@@ -26,7 +26,7 @@ def _source_path(text: str) -> str:
 
 
 def _source_name(text: str) -> str:
-    if text in SOURCES:
+    if text in SOURCES or text == heartbeat.NAME:
         raise wrong("与内置的告警源重名", "is the name of a source that is built in")
     return text
 

@@ -15,7 +15,7 @@ from bot.schedule import ANALYSE
 from bot.ticks import MORNING
 from runbooks.alerting import storm, windows
 from runbooks.alerting.muting import maintenance
-from runbooks.alerting.oncall import rota, rungs, watchdog
+from runbooks.alerting.oncall import rota, watchdog
 from runbooks.alerting.policy import Policy
 from runbooks.alerting.triage import advise, consent, verdict
 from runbooks.alerting.tuning import tuning_of
@@ -76,19 +76,19 @@ async def _found(now: datetime, until: datetime, house: House, unit: Unit) -> li
 
 
 def daily(now: datetime, until: datetime, zone: ZoneInfo) -> Iterator[datetime]:
-    """Yield what the calendar has: midnight, the watchdog's hour once nothing of it can be merely
-    late, and the hour of the duties."""
+    """Yield what the calendar has: midnight, the watchdog's hour once nothing of it can be on its
+    way, and the hour of the duties."""
     day = now.astimezone(zone).date()
     while day <= until.astimezone(zone).date():
         yield rota.instant(day, time(0), zone)
-        yield rota.instant(day, watchdog.HOUR, zone) + rungs.LATE
+        yield rota.instant(day, watchdog.HOUR, zone) + watchdog.GRACE
         yield rota.instant(day, time(MORNING), zone)
         day += rota.DAY
 
 
 def turns(raging: Storm, policy: Policy) -> Iterator[datetime]:
     """Yield when a storm may turn by time alone: its minute is over, it is calm, it has drained."""
-    for at, _, _ in raging.recent:
+    for at, *_ in raging.recent:
         yield at + storm.MINUTE
     if raging.critical_at:
         yield raging.critical_at + policy.calm

@@ -69,8 +69,13 @@ def router(kit: Kit, admits: Callable[[Request], bool]) -> APIRouter:
             cut = await unit.truncations.of(customer.id, now - truncation.REMEMBERED)
             heard = await unit.heard.of(customer.id)
             dropped = await unit.held.dropped(customer.id, now - DROPPED)
-        silent = quiet.lines(heard, heard, now)
-        body = _form(wanted) + _cut(cut) + _lines(silent) + _found(customer, wanted, total, number)
+        silent = quiet.lines(heard, heard, now, kit.house.sources)
+        body = (
+            _form(wanted)
+            + _cut(cut, kit.house)
+            + _lines(silent)
+            + _found(customer, wanted, total, number)
+        )
         body += _table(rows, kit.house) + _dropped(dropped, kit.house)
         return _told(200, f"告警清单：{customer.name}", body)
 
@@ -100,8 +105,8 @@ def _form(wanted: Wanted) -> str:
     )
 
 
-def _cut(cut: Sequence[Truncation]) -> str:
-    return _lines(truncation.lines(cut))
+def _cut(cut: Sequence[Truncation], house: House) -> str:
+    return _lines(truncation.lines(cut, house.sources))
 
 
 def _lines(lines: Sequence[Text]) -> str:

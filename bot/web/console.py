@@ -54,6 +54,7 @@ DELIVERY_STATES = {
     DeliveryState.SENT: "已发送",
     DeliveryState.FAILED: "失败",
     DeliveryState.DOUBT: "不确定",
+    DeliveryState.WITHDRAWN: "已撤回",
 }
 
 Row = tuple[str, ...]

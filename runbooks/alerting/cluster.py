@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from rapidfuzz import fuzz, process
 
+from adapters.words import Alert
+
 LIKE = 85
 """Of 100; below it two titles are two things."""
 
@@ -34,5 +36,12 @@ def cluster_of(title: str, known: Sequence[str]) -> str:
     mask = masked(title)
     if mask in known:
         return mask
-    near = process.extractOne(mask, known, scorer=fuzz.token_set_ratio, score_cutoff=LIKE)
+    # By all words: one that takes the words of the shorter for the whole is content with a few.
+    near = process.extractOne(mask, known, scorer=fuzz.token_sort_ratio, score_cutoff=LIKE)
     return near[0] if near else mask
+
+
+def rule_name(alert: Alert) -> str:
+    """Return the rule of an alert as cards and conditions name it: of one without a rule its masked
+    title."""
+    return alert.rule or masked(alert.title or alert.text)

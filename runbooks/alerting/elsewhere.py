@@ -152,7 +152,7 @@ def _line(incident: Incident) -> str:
 def _over(incident: Incident) -> str:
     end = incident.resolved_at or incident.changed_at
     title = " ".join(incident.title[:LINE].split())
-    return f"{OVER} #{incident.id} {title}：已恢复，持续{lasted(end - incident.opened_at)}"
+    return f"{OVER} #{incident.id} {title}：已恢复，持续{lasted(end - incident.since)}"
 
 
 def _lines(card: Card | None) -> list[str]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from hashlib import blake2b
 
 from adapters.words import Alert, Severity
-from runbooks.alerting.cluster import cluster_of
+from runbooks.alerting.cluster import cluster_of, rule_name
 from runbooks.alerting.flapping import flapping, flip
 from runbooks.alerting.policy import Policy
 from storage.records import Incident, IncidentState, KnownAlert
@@ -24,6 +25,9 @@ LONGEST = 400
 
 LONGEST_TEXT = 2000
 
+OLDEST = timedelta(days=30)
+"""What a source says began before that, it has more likely got wrong."""
+
 
 class Change(StrEnum):
     """What one word about an alert changes."""
@@ -34,6 +38,8 @@ class Change(StrEnum):
     WORSE = "worse"
     EASED = "eased"
     """It fires on, with a lesser severity."""
+    NOTED = "noted"
+    """It fires on, and nobody need hear of what is known of it now."""
     ENDED = "ended"
     HIDDEN = "hidden"
     """It fires where nobody wants to hear of it."""
@@ -51,22 +57,23 @@ def group_of(alert: Alert, by: Sequence[str], clusters: Sequence[str] = ()) -> s
 
     `clusters` are the titles of the groups that are open, for alerts without a rule.
     """
-    parts = []
-    for name in by:
-        if name == "rule" and not alert.rule:
-            parts.append(BY_TITLE + cluster_of(alert.title or alert.text, clusters))
-        elif name == "rule":
-            parts.append(f"rule={alert.rule}")
-        elif name == "host":
-            parts.append(f"host={alert.host}")
-        else:
-            parts.append(f"{name}={alert.labels.get(name, '')}")
-    return " ".join(parts)[:LONGEST]
+    ours = {"rule": alert.rule, "host": alert.host}
+    values = {name: ours.get(name, alert.labels.get(name, "")) for name in by}
+    parts = [f"{name}={values[name]}" for name in by]
+    if "rule" in by and not alert.rule:
+        title = BY_TITLE + cluster_of(alert.title or alert.text, clusters)
+        parts = [title if name == "rule" else part for name, part in zip(by, parts, strict=True)]
+    name = " ".join(parts)
+    # Only such names are marked: the others are those of incidents that are open.
+    doubtful = any(f" {each}=" in value for each in by[1:] for value in values.values())
+    return _marked(name, parts) if doubtful or len(name) > LONGEST else name
 
 
-def rule_name(alert: Alert) -> str:
-    """Return the rule of an alert as cards name it: of one without a rule its masked title."""
-    return alert.rule or cluster_of(alert.title or alert.text, ())
+def _marked(name: str, parts: Sequence[str]) -> str:
+    """Return a group's name that others would have as well, or whose end is cut off, with a digest of
+    what is in it."""
+    digest = blake2b(repr(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()
+    return f"{name[: LONGEST - len(digest) - 2]} #{digest}"
 
 
 def step(
@@ -96,12 +103,18 @@ def step(
         if hidden:
             return changed, Change.HIDDEN
         return replace(changed, since=at), Change.BEGAN
+    return _repeats(known, alert, at)
+
+
+def _repeats(known: KnownAlert, alert: Alert, at: datetime) -> tuple[KnownAlert, Change]:
     if alert.severity is known.severity:
-        return known, Change.NOTHING
+        if alert.ends is known.ends:
+            return known, Change.NOTHING
+        return replace(known, ends=alert.ends), Change.NOTED
     changed = replace(_told(known, alert), severity=alert.severity, changed_at=at)
     if alert.severity.rank < known.severity.rank:
         return changed, Change.EASED
-    return changed, Change.HIDDEN if hidden else Change.WORSE
+    return changed, Change.HIDDEN if known.hidden else Change.WORSE
 
 
 def _begins(
@@ -132,8 +145,15 @@ def _begins(
         changed_at=at,
         flips=flip(known.flips if known else (), at, policy),
         hidden=hidden,
+        ends=alert.ends,
+        began_at=_began_at(alert, at),
     )
     return begun, Change.HIDDEN if hidden else Change.BEGAN
+
+
+def _began_at(alert: Alert, at: datetime) -> datetime:
+    said = alert.starts_at
+    return said if said and at - OLDEST <= said < at else at
 
 
 def _told(known: KnownAlert, alert: Alert) -> KnownAlert:
@@ -143,7 +163,16 @@ def _told(known: KnownAlert, alert: Alert) -> KnownAlert:
         title=alert.title[:LONGEST],
         text=alert.text[:LONGEST_TEXT],
         url=alert.url[:LONGEST_TEXT],
+        ends=alert.ends,
     )
+
+
+def closed(known: KnownAlert, at: datetime) -> KnownAlert:
+    """Return an alert whose end nobody but a person says, after a person has said it.
+
+    What comes of it later is heard as if it were the first: to close it is no flapping.
+    """
+    return replace(known, firing=False, changed_at=at, flips=())
 
 
 def alert_of(known: KnownAlert) -> Alert:
@@ -159,6 +188,7 @@ def alert_of(known: KnownAlert) -> Alert:
         known.labels,
         known.since,
         url=known.url,
+        ends=known.ends,
     )
 
 
@@ -193,7 +223,9 @@ def joined(incident: Incident | None, alert: KnownAlert, change: Change) -> Inci
             at,
             at,
             critical_at=at if critical else None,
+            began_at=alert.began_at,
         )
+    incident = _since(incident, alert)
     if incident.state is IncidentState.RESOLVED:
         return replace(
             incident,
@@ -218,6 +250,13 @@ def joined(incident: Incident | None, alert: KnownAlert, change: Change) -> Inci
             after, state=IncidentState.OPEN, critical_at=at, acked_at=None, acked_by=None
         )
     return replace(after, critical_at=incident.critical_at or at)
+
+
+def _since(incident: Incident, alert: KnownAlert) -> Incident:
+    """Return an incident that began no later than this alert of it."""
+    if alert.began_at is None or alert.began_at >= incident.since:
+        return incident
+    return replace(incident, began_at=alert.began_at)
 
 
 def over_already(alert: KnownAlert, now: datetime) -> Incident:

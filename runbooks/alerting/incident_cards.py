@@ -34,6 +34,7 @@ TOP = 5
 LINE = 50
 """Characters of each text that a monitor wrote: twenty lines of three such, in Chinese or in signs
 of four bytes, are within the smallest card that a platform takes (20,000 bytes)."""
+NEXT_CALL = "下一次升级"
 HUSH = 60
 """Minutes for which a card's button silences."""
 
@@ -64,12 +65,12 @@ def incident_card(view: IncidentView, policy: Policy, now: datetime, zone: tzinf
         ("状态", _state(incident, zone)),
         ("告警", f"{len(firing)} 条在触发" if firing else "没有在触发的"),
         ("服务器", _some(sorted(hosts))),
-        ("开始于", clock(incident.opened_at, zone)),
+        ("开始于", clock(incident.since, zone)),
     ]
     if incident.resolved_at:
-        pairs.append(("持续", lasted(incident.resolved_at - incident.opened_at)))
+        pairs.append(("持续", lasted(incident.resolved_at - incident.since)))
     if view.next_escalation and incident.state is IncidentState.OPEN:
-        pairs.append(("下一次升级", clock(view.next_escalation, zone)))
+        pairs.append((NEXT_CALL, clock(view.next_escalation, zone)))
     blocks: list[Block] = [Fields(tuple(pair for pair in pairs if pair[1]))]
     full = f"/incident {incident.id}"
     lines = [line(alert, policy, now, zone) for alert in _worst_first(firing)[:LINES]]
@@ -115,9 +116,9 @@ def recovered(incident: Incident, zone: tzinfo) -> Card:
     """Return the message of an incident that has ended."""
     end = incident.resolved_at or incident.changed_at
     pairs = [
-        ("开始于", clock(incident.opened_at, zone)),
+        ("开始于", clock(incident.since, zone)),
         ("恢复于", clock(end, zone)),
-        ("持续", lasted(end - incident.opened_at)),
+        ("持续", lasted(end - incident.since)),
     ]
     if incident.resolved_by:
         pairs.append(("由谁关闭", incident.resolved_by.name or incident.resolved_by.id))
@@ -132,7 +133,7 @@ def overview(incidents: Sequence[Incident], counts: Sequence[Tally], zone: tzinf
             f"#{each.id}",
             f"{SIGNS[each.severity]} {each.title[:40]}",
             _state(each, zone),
-            clock(each.opened_at, zone),
+            clock(each.since, zone),
         )
         for each in ordered[:20]
     ]

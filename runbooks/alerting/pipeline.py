@@ -13,21 +13,22 @@ from datetime import datetime, tzinfo
 from adapters.sources import vigilops
 from adapters.sources.cut import Cut
 from adapters.words import Alert, Severity
+from runbooks.alerting.cluster import rule_name
 from runbooks.alerting.grouping import (
     BY_TITLE,
     NEWS,
     Change,
     alert_of,
     group_of,
-    rule_name,
     step,
 )
 from runbooks.alerting.muting import hidden as hiding
-from runbooks.alerting.muting.inhibition import Sources
+from runbooks.alerting.muting.inhibition import Sources, gained, inhibited_by
 from runbooks.alerting.muting.matchers import labels_of
-from runbooks.alerting.muting.routes import grouped_by
+from runbooks.alerting.muting.routes import grouped_by, held
+from runbooks.alerting.policy import Policy
 from runbooks.alerting.settling import Folded, Name, Settling
-from runbooks.alerting.truncation import Ledger
+from runbooks.alerting.truncation import Ledger, digest
 from runbooks.alerting.tuning import AS_SET, Tuning, tuning_of, tunings
 from runbooks.kit import House, Kit
 from storage.records import (
@@ -38,6 +39,9 @@ from storage.store import Unit
 
 FIRING_ROOM = 20_000
 """Alerts that inhibition may look through: a rule that nobody could check is no reason to stop."""
+
+INTERVALS = "intervals"
+"""The name of the look for times at which routes are mute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,13 @@ class Post:
     alerts: tuple[Alert, ...]
     cut: Cut | None = None
     """What its sender left out of it; None: such a sender never says."""
+    early: bool = False
+    """Is it folded before its turn? Then it comes again, and is counted only then."""
+
+    @property
+    def sender_group(self) -> str:
+        """Return a digest of its sender's name for it; empty when there is none."""
+        return digest(self.cut.group) if self.cut else ""
 
 
 async def fold(
@@ -61,7 +72,9 @@ async def fold(
     """
     tuning = await tuning_of(customer.id, unit)
     house = _tuned(house, tuning)
-    ledger = await Ledger.opened(customer.id, unit) if any(post.cut for post in posts) else None
+    # What comes before its turn is only a part of its post, and says nothing of the rest of its group.
+    tells = any(post.cut and not post.early for post in posts)
+    ledger = await Ledger.opened(customer.id, unit) if tells else None
     if ledger:
         posts = await _whole(customer.id, posts, ledger, unit)
     names = {(post.source, alert.fingerprint) for post in posts for alert in post.alerts}
@@ -78,18 +91,32 @@ async def _whole(
     customer: int, posts: Sequence[Post], ledger: Ledger, unit: Unit
 ) -> Sequence[Post]:
     """Return posts with the ends that their senders left out, as far as a whole post tells them."""
-    said: dict[Name, Alert] = {}
+    said: dict[Name, tuple[str, Alert]] = {}
+    there: dict[Name, tuple[str, Alert]] | None = None
     found: list[Post] = []
     for post in posts:
-        gone = ledger.hear((post.source, post.cut, post.alerts, post.at))
-        names = [(post.source, each) for each in sorted(gone)]
-        known = await unit.incidents.known(customer, names) if names else {}
-        last = {name: alert_of(one) for name, one in known.items()} | said
-        ended = [last[name] for name in names if name in last and last[name].firing]
+        firing: dict[str, tuple[str, Alert]] = {}
+        if ledger.ends(post.source, post.cut):
+            if there is None:
+                there = await _firing(customer, unit)
+            last = [(name, each) for name, each in (there | said).items() if each[1].firing]
+            firing = {name[1]: each for name, each in last if name[0] == post.source}
+        gone = ledger.hear((post.source, post.cut, post.alerts, post.at), firing)
+        ended = [firing[each][1] for each in sorted(gone) if each in firing]
         over = tuple(replace(one, firing=False, ends_at=post.at) for one in ended)
         found.append(replace(post, alerts=(*post.alerts, *over)) if over else post)
-        said |= {(post.source, each.fingerprint): each for each in found[-1].alerts}
+        group = post.sender_group
+        said |= {(post.source, each.fingerprint): (group, each) for each in found[-1].alerts}
     return found
+
+
+async def _firing(customer: int, unit: Unit) -> dict[Name, tuple[str, Alert]]:
+    """Return what fires of a customer, and in which of its senders' groups it began."""
+    known = [
+        *await unit.incidents.firing(customer, FIRING_ROOM),
+        *await unit.incidents.firing(customer, FIRING_ROOM, hidden=True),
+    ]
+    return {(one.source, one.fingerprint): (one.sender_group, alert_of(one)) for one in known}
 
 
 async def _redraw(customer: int, names: set[Name], now: datetime, unit: Unit) -> None:
@@ -126,13 +153,15 @@ async def reconsider(customer: Customer, now: datetime, house: House, unit: Unit
 
 async def look(kit: Kit) -> int:
     """Do what is due by the clock alone: storms that have calmed down, alerts that nothing hides
-    any more, such as have lasted, and criticals that fire on though somebody closed their incident;
+    any more or that a time of day does, such as have lasted, and criticals that fire on though somebody closed their incident;
     return how many customers were looked at. Raises an ExceptionGroup when some could not be: the
     others were, nevertheless."""
     now = kit.clock.now()
     async with kit.store.view() as unit:
         raging = {storm.customer for storm in await unit.incidents.raging()}
         hiding, closed = await _to_reconsider(now, unit), await _to_open(now, kit.house, unit)
+        if turned := await _turned(now, kit.house, unit):
+            hiding |= await unit.incidents.seen()
         numbers = sorted(raging | hiding | set(closed))
 
     async def one(number: int) -> None:
@@ -158,7 +187,20 @@ async def look(kit: Kit) -> int:
             wrong.append(error)
     if wrong:
         raise ExceptionGroup("customers that could not be looked at", wrong)
+    if turned:
+        async with kit.store.unit() as unit:
+            await unit.looks.note(INTERVALS, now)
     return len(numbers)
+
+
+async def _turned(now: datetime, house: House, unit: Unit) -> bool:
+    """Is it another of the times that routes name than when all that fires was last looked at for
+    them? What nobody posts again would be heard on through a time at which its route is mute."""
+    routing = house.muting.routing
+    if not routing.intervals:
+        return False
+    last = await unit.looks.at(INTERVALS)
+    return last is None or held(routing, last) != held(routing, now)
 
 
 async def _to_reconsider(now: datetime, unit: Unit) -> set[int]:
@@ -193,10 +235,7 @@ async def _open_again(
     tuning, folded = await tuning_of(customer.id, unit), Folded({})
     for number in closed:
         for known in await unit.incidents.alerts(number):
-            if known.firing and not known.hidden and known.severity is Severity.CRITICAL:
-                name = (known.source, known.fingerprint)
-                folded.before[name] = known
-                _note(folded, name, replace(known, changed_at=now), Change.STILL)
+            folded.still(known, now)
     await Settling(customer, now, _tuned(house, tuning), unit, tuning).settle(folded)
 
 
@@ -217,24 +256,52 @@ async def _fold_alerts(
     unit: Unit,
 ) -> None:
     new = [alert for post in posts for alert in post.alerts]
-    curtain = await _Curtain.drawn(customer, now, house, tuning, unit, new)
+    last = {(post.source, alert.fingerprint): alert for post in posts for alert in post.alerts}
+    curtain = await _Curtain.drawn(customer, now, house, tuning, unit, last)
     clusters = await _clusters(customer, new, unit)
     policy = house.alerting
     for post in posts:
-        folded.received += len(post.alerts)
+        sender_group = post.sender_group
+        folded.received += 0 if post.early else len(post.alerts)
         for alert in post.alerts:
             name = (post.source, alert.fingerprint)
             known = folded.alerts.get(name) or folded.before.get(name)
-            hidden = curtain.why(post.source, alert, now, known) if alert.firing else ""
+            hidden = ""
+            if alert.firing:
+                hidden = curtain.why(post.source, _as_known(alert, known), now, known)
             if known and known.firing:
                 group = known.group
             else:
                 group = group_of(alert, _by(alert, house), clusters)
             place = (customer, post.source)
             after, change = step(known, alert, place, group, post.at, hidden, policy)
+            if after is not None and sender_group and not (known and known.firing):
+                after = replace(after, sender_group=sender_group)
             if after is not None and change is not Change.NOTHING:
                 _note(folded, name, after, change)
+    _overtake(curtain, folded, now, policy)
     await curtain.note(folded, now, unit)
+
+
+def _as_known(alert: Alert, known: KnownAlert | None) -> Alert:
+    """Return an alert under the rule that it began under: the title of one without a rule may change
+    while it fires, and what silences it has its first one."""
+    return replace(alert, rule=known.rule) if known and known.firing and not alert.rule else alert
+
+
+def _overtake(curtain: _Curtain, folded: Folded, now: datetime, policy: Policy) -> None:
+    """Hide what was seen so far and what a source hides that has begun after it: many senders say
+    once that something fires, so that it would be seen for as long as it lasts."""
+    for known in curtain.seen if curtain.gained else ():
+        name, alert = (known.source, known.fingerprint), alert_of(known)
+        if name in folded.before or not curtain.overtakes(alert):
+            continue
+        if hidden := curtain.why(known.source, alert, now, known):
+            folded.before[name] = known
+            place = (known.customer, known.source)
+            after, change = step(known, alert, place, known.group, now, hidden, policy)
+            if after is not None:
+                _note(folded, name, after, change)
 
 
 def _by(alert: Alert, house: House) -> tuple[str, ...]:
@@ -245,6 +312,8 @@ def _by(alert: Alert, house: House) -> tuple[str, ...]:
 
 def _note(folded: Folded, name: Name, alert: KnownAlert, change: Change) -> None:
     folded.alerts[name] = alert
+    if change is Change.NOTED:
+        return
     if change in NEWS:
         folded.news[name] = change
         return
@@ -277,6 +346,10 @@ class _Curtain:
     sources: Sources
     zone: tzinfo
     tuning: Tuning = AS_SET
+    seen: Sequence[KnownAlert] = ()
+    """What fires and nothing has hidden so far; left out while no rule has alerts hide others."""
+    gained: Sources = field(default_factory=dict)
+    """What the new alerts may hide that nothing hid before them."""
     hid: dict[Name, tuple[hiding.Hidden, Alert]] = field(default_factory=dict)
 
     @classmethod
@@ -287,20 +360,23 @@ class _Curtain:
         house: House,
         tuning: Tuning,
         unit: Unit,
-        new: Sequence[Alert] = (),
+        new: Mapping[Name, Alert] | None = None,
     ) -> _Curtain:
-        """Load what hides; `new` alerts may hide others before they have a row."""
+        """Load what hides; `new` alerts, as their last post has them, hide others before that is in
+        their row."""
         standing = await hiding.standing(unit, customer, now, house.muting, house.zone)
-        firing: list[Alert] = []
-        if house.muting.inhibitions:
-            there = [
-                *await unit.incidents.firing(customer, FIRING_ROOM),
-                *await unit.incidents.firing(customer, FIRING_ROOM, hidden=True),
-            ]
-            ended = {alert.fingerprint for alert in new if not alert.firing}
-            firing = [alert_of(known) for known in there if known.fingerprint not in ended]
-            firing += [alert for alert in new if alert.firing]
-        return cls(customer, standing, hiding.hiding(standing, firing), house.zone, tuning)
+        if not house.muting.inhibitions:
+            return cls(customer, standing, {}, house.zone, tuning)
+        seen = await unit.incidents.firing(customer, FIRING_ROOM)
+        unseen = await unit.incidents.firing(customer, FIRING_ROOM, hidden=True)
+        begun = [alert for alert in (new or {}).values() if alert.firing]
+        ended = {name for name, alert in (new or {}).items() if not alert.firing}
+        known = [k for k in (*seen, *unseen) if (k.source, k.fingerprint) not in ended]
+        before = hiding.hiding(standing, map(alert_of, known))
+        there = hiding.hiding(standing, begun, before)
+        return cls(
+            customer, standing, there, house.zone, tuning, seen, gained=gained(there, before)
+        )
 
     def why(self, source: str, alert: Alert, now: datetime, known: KnownAlert | None) -> str:
         """Return what hides an alert that is `known` so far, in words; empty when nothing does."""
@@ -311,6 +387,11 @@ class _Curtain:
             return self._held(source, alert, now, known)
         self.hid[source, alert.fingerprint] = (hidden, alert)
         return hiding.told(hidden, self.zone)
+
+    def overtakes(self, alert: Alert) -> bool:
+        """Does one of the new alerts hide this one?"""
+        rules = self.standing.rules.inhibitions
+        return inhibited_by(rules, labels_of(alert), self.gained) is not None
 
     def _held(self, source: str, alert: Alert, now: datetime, known: KnownAlert | None) -> str:
         """Return why an alert is held back that has not lasted yet: what was told is so no more.

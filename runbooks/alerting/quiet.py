@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from adapters.card import Style, Text
-from adapters.sources import SOURCES
 from runbooks.kit import Kit
 from storage.records import KnownAlert
 from storage.store import Unit
@@ -21,12 +20,18 @@ EVERY = timedelta(hours=1)
 DAY = timedelta(days=1)
 
 
-def lines(sources: Iterable[str], heard: Mapping[str, datetime], now: datetime) -> tuple[Text, ...]:
-    """Return what a card says of those of its alerts' sources that have said nothing for long."""
+def lines(
+    sources: Iterable[str],
+    heard: Mapping[str, datetime],
+    now: datetime,
+    titles: Mapping[str, str],
+) -> tuple[Text, ...]:
+    """Return what a card says of those of its alerts' sources that have said nothing for long;
+    `titles` are what sources are called."""
     silent = {name: now - heard[name] for name in sorted(set(sources) & heard.keys())}
     return tuple(
         Text(
-            f"来源 {_title(name)} 已 {span // timedelta(hours=1)} 小时没有消息，告警可能已恢复，也可能来源停了：请确认",
+            f"来源 {titles.get(name, name)} 已 {span // timedelta(hours=1)} 小时没有消息，告警可能已恢复，也可能来源停了：请确认",
             Style.QUIET,
         )
         for name, span in silent.items()
@@ -54,11 +59,24 @@ async def look(kit: Kit) -> int:
     marked = 0
     for number in sorted(set(due)):
         async with kit.store.unit() as unit:
-            card = await unit.outbox.living(f"incident:{number}")
-            if card:
-                await unit.outbox.mark(card.key, card.chat, now)
-                marked += 1
+            marked += await _redraw(number, now, unit)
     return marked
+
+
+async def hear(customer: int, source: str, at: datetime, now: datetime, unit: Unit) -> None:
+    """Note that a source was heard of; were the cards told of its silence, then they are drawn again.
+    A repeat changes no alert, so nothing else would draw them."""
+    last = await unit.heard.note(customer, source, at)
+    if last and at - last >= SILENT:
+        for number in await _of(customer, source, unit):
+            await _redraw(number, now, unit)
+
+
+async def _redraw(number: int, now: datetime, unit: Unit) -> bool:
+    card = await unit.outbox.living(f"incident:{number}")
+    if card:
+        await unit.outbox.mark(card.key, card.chat, now)
+    return card is not None
 
 
 async def _of(customer: int, source: str, unit: Unit) -> list[int]:
@@ -73,7 +91,3 @@ async def _of(customer: int, source: str, unit: Unit) -> list[int]:
 def _stage(silence: timedelta) -> int:
     """Return 0 before it is long, and then a number that rises each day."""
     return 1 + silence // DAY if silence >= SILENT else 0
-
-
-def _title(name: str) -> str:
-    return SOURCES[name].title if name in SOURCES else name

@@ -107,7 +107,7 @@ def reminder(incident: Incident, now: datetime) -> Card:
         return _acked(incident, incident.acked_at, now)
     pairs = (
         ("级别", f"{SIGNS[incident.severity]} {NAMES[incident.severity]}"),
-        ("已持续", lasted(now - incident.opened_at)),
+        ("已持续", lasted(now - incident.since)),
         ("状态", "没有人确认"),
     )
     ack = Button(

@@ -11,7 +11,7 @@ from adapters.card import dumps
 from adapters.port import UsageError
 from adapters.words import Chat, Person, Severity
 from runbooks import threshold
-from runbooks.alerting import full_list, incident_cards, pipeline
+from runbooks.alerting import full_list, grouping, incident_cards, pipeline
 from runbooks.alerting.adjust import Adjuster
 from runbooks.alerting.incident_cards import clock, microseconds
 from runbooks.alerting.muting.matchers import Matcher, Operator, matcher, spoken
@@ -163,12 +163,14 @@ class Responder:
             incident, state=IncidentState.OPEN, acked_at=None, acked_by=None, changed_at=self.now
         )
         await self._save(after, "unack")
-        if after.critical_at:
+        if await self._calls(after):
             await ladder.reopen(self.unit, after, self.now)
         return f"已取消确认 #{incident.id}"
 
     async def resolve(self, incident: Incident) -> str:
-        """Close an incident by hand; alerts of it that fire on do not open it again by repeating."""
+        """Close an incident by hand; alerts of it that fire on do not open it again by repeating,
+        except such as have no end of their own: with their incident they are over, and a repeat is
+        another one."""
         if incident.state is IncidentState.RESOLVED:
             raise UsageError(f"#{incident.id} 已经恢复")
         after = replace(
@@ -178,6 +180,9 @@ class Responder:
             resolved_by=self.by,
             changed_at=self.now,
         )
+        there = self.unit.incidents
+        alerts = [each for each in await there.alerts(incident.id) if each.firing and not each.ends]
+        await there.put_alerts([], [grouping.closed(each, self.now) for each in alerts])
         await self._save(after, "resolve")
         await ladder.stop(self.unit, after, self.now)
         return f"已关闭 #{incident.id}：{incident.title}"
@@ -275,6 +280,15 @@ class Responder:
                 "有新的严重告警，不在这张卡片上：请看最新的卡片再操作，"
                 f"或输入 /incident {incident.id}"
             )
+
+    async def _calls(self, incident: Incident) -> bool:
+        """Is there something to call people for: a critical that fires and is seen, or whatever does
+        in an incident that was raised and never had one?"""
+        if incident.critical_at is None:
+            return False
+        alerts = await self.unit.incidents.alerts(incident.id)
+        critical = [each for each in alerts if each.severity is Severity.CRITICAL]
+        return any(each.firing and not each.hidden for each in critical or alerts)
 
     async def _acked(self, incident: Incident) -> None:
         after = replace(

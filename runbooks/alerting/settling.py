@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from adapters.card import Card, dumps
-from adapters.words import Chat
+from adapters.words import Chat, Severity
 from runbooks import reach
 from runbooks.alerting import incident_cards, mentioning, storm_cards, suggesting, trends
 from runbooks.alerting import storm as storms
 from runbooks.alerting.elsewhere import Elsewhere
+from runbooks.alerting.flapping import flapping
 from runbooks.alerting.grouping import (
+    NEWS,
     Change,
     alert_of,
     is_new_critical,
@@ -68,6 +70,17 @@ class Folded:
     calmed: set[int] = field(default_factory=set)
     """Incidents in which a critical that was seen ended, was hidden or eased."""
     received: int = 0
+
+    def still(self, known: KnownAlert, now: datetime) -> None:
+        """Have it told of a critical that it fires on; of anything else, and of what the fold itself
+        has changed, nothing."""
+        name = (known.source, known.fingerprint)
+        seen = known.firing and not known.hidden
+        if name in self.alerts or not seen or known.severity is not Severity.CRITICAL:
+            return
+        self.before[name] = known
+        self.alerts[name] = replace(known, changed_at=now)
+        self.news[name] = Change.STILL
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +146,12 @@ class Settling:
             return
         if after.phase is StormPhase.NORMAL and turn is not Turn.ENDED:
             await self._show(touched, joined_.new, closed, folded, chat)
+            there = {folded.alerts[n].incident for n in here if folded.news[n] in NEWS}
+            for number in sorted(there - joined_.told):
+                await self._mark(f"incident:{number}", chat, due=self._settled)
             return
+        back = [each for each in incidents if each.id in joined_.back]
+        await self._correct([*closed, *back], after, chat)
         if folded.received or folded.alerts or (after.phase, turn) != (storm.phase, Turn.NOTHING):
             await self._rage(storm, after, turn, bool(loud), chat)
 
@@ -174,6 +192,7 @@ class Settling:
         since = self.now - self.policy.reopen
         wanted = sorted({folded.alerts[name].group for name in folded.news})
         before = await self.unit.incidents.by_groups(self.customer.id, wanted, since)
+        await self._wake(folded, before)
         after: dict[str, Incident] = dict(before)
         loud: set[str] = set()
         called: dict[str, datetime] = {}
@@ -201,8 +220,12 @@ class Settling:
                 after[group] = written
                 await self.unit.incidents.save(written)
         for group, at in called.items():
-            # While somebody is being called this changes nothing.
-            await ladder.begin(self.unit, after[group], at, self.policy.reopen)
+            was = before.get(group)
+            acked = was is not None and was.state is IncidentState.ACKED
+            # While somebody is being called this changes nothing; what somebody had acknowledged is
+            # called for anew, and does not go on where it was.
+            soon = timedelta() if acked else self.policy.reopen
+            await ladder.begin(self.unit, after[group], at, soon)
         await self._pass(folded, before, after)
         for name in folded.news:
             alert = folded.alerts[name]
@@ -217,6 +240,17 @@ class Settling:
             back=frozenset(after[group].id for group in over),
             told=frozenset(after[group].id for group in loud),
         )
+
+    async def _wake(self, folded: Folded, before: Mapping[str, Incident]) -> None:
+        """Tell again of the criticals that fire on in what somebody had closed and a lesser alert opens:
+        it is theirs as well, and else it would be open with nobody called for them."""
+        news = [(folded.alerts[n], c) for n, c in folded.news.items() if c is not Change.PASSED]
+        called = {alert.group for alert, change in news if is_new_critical(alert, change)}
+        opened = {alert.group for alert, _ in news} - called
+        closed = [before[g].id for g in opened if g in before and before[g].resolved_by]
+        for number in sorted(await self.unit.incidents.loud(closed)) if closed else ():
+            for known in await self.unit.incidents.alerts(number):
+                folded.still(known, self.now)
 
     async def _pass(
         self, folded: Folded, before: Mapping[str, Incident], after: Mapping[str, Incident]
@@ -263,7 +297,7 @@ class Settling:
     ) -> None:
         """Have each incident's own card drawn: a critical one at once, others after the wait, and
         those that only have more alerts when their interval is over."""
-        firsts = _firsts(folded)
+        firsts, shaky = _firsts(folded), _shaky(folded, self.policy)
         for incident in touched:
             urgent = incident.critical_at is not None and incident.state is IncidentState.OPEN
             new = incident.id in begun
@@ -272,24 +306,79 @@ class Settling:
             due = self.now + span if (new or span) and not urgent else None
             lane = Lane.ALARM if urgent else Lane.PROGRESS
             await self._mark(f"incident:{incident.id}", chat, lane, due)
+        hushed = await self._hushed(closed)
         for incident in closed:
-            key = f"incident:{incident.id}"
-            if incident.state is IncidentState.RESOLVED and await self.unit.outbox.withdraw(key):
-                continue  # it ended before anybody was told of it
-            if await self.unit.outbox.living(key) is None:
+            key, over = f"incident:{incident.id}", incident.state is IncidentState.RESOLVED
+            if (over or incident.id in hushed) and await self.unit.outbox.withdraw(key):
+                continue  # it ended, or was hidden, before anybody was told of it
+            if not await self.unit.outbox.begun(key):
+                continue
+            if incident.id in shaky and not incident.critical_at:
+                # Not even that it is over: it never was for long.
+                await self._mark(key, chat, due=self._settled, put_off=over)
                 continue
             await self._mark(key, chat)
-            if incident.state is IncidentState.RESOLVED and incident.critical_at:
-                card = incident_cards.recovered(incident, self.house.zone)
-                told = f"recovered:{incident.id}:{self.now.isoformat()}"
-                await self._say(told, card, chat)
+            if over and incident.critical_at:
+                await self._recovered(incident, chat)
         for number in folded.eased - {each.id for each in (*touched, *closed)}:
             if await self.unit.outbox.living(f"incident:{number}"):
                 await self._mark(f"incident:{number}", chat)
 
+    @property
+    def _settled(self) -> datetime:
+        """When what flaps is drawn, unless it changes again: as it stands then."""
+        return self.now + self.policy.flap_window
+
+    async def _hushed(self, incidents: Sequence[Incident]) -> set[int]:
+        """Return those of which nothing is seen any more; one with a critical was told already."""
+        some = [
+            each.id
+            for each in incidents
+            if each.state is not IncidentState.RESOLVED and not each.critical_at
+        ]
+        visible = await self.unit.incidents.standing(some) if some else {}
+        return {number for number, count in visible.items() if not count}
+
     def _pace(self, first: KnownAlert) -> Pace:
         routing = self.house.muting.routing
         return pace(self.policy, routing, self.tuning, labels_of(alert_of(first)))
+
+    async def _correct(self, incidents: Sequence[Incident], storm: Storm, chat: Chat) -> None:
+        """Have the cards of before a storm drawn that would say until its end what is no longer so; its
+        first minute is left to what begins."""
+        settled = (storm.since or self.now - storms.MINUTE) + storms.MINUTE
+        due = settled if self.now < settled else None
+        for incident in incidents:
+            key, over = f"incident:{incident.id}", incident.state is IncidentState.RESOLVED
+            if over and await self.unit.outbox.withdraw(key):
+                continue
+            if await self.unit.outbox.begun(key):
+                await self._mark(key, chat, due=due)
+
+    async def _recovered(self, incident: Incident, chat: Chat) -> None:
+        """Say that an incident has ended: of each end once."""
+        at = incident.resolved_at or self.now
+        card = incident_cards.recovered(incident, self.house.zone)
+        await self._say(f"recovered:{incident.id}:{at.isoformat()}", card, chat)
+
+    async def _go_on(self, incidents: Sequence[Incident], chat: Chat) -> None:
+        """When a storm is over, have the cards of before it drawn and said what of them has ended; of
+        what has no card the worst get one."""
+        bare = []
+        for incident in incidents:
+            key = f"incident:{incident.id}"
+            shown = await self.unit.outbox.begun(key)
+            if incident.state is IncidentState.RESOLVED:
+                if shown and incident.critical_at and not incident.resolved_by:
+                    # Not sooner: a storm's messages are for what begins.
+                    await self._recovered(incident, chat)
+            elif shown:
+                # It was left alone while the storm's spoke for it.
+                await self._mark(key, chat)
+            else:
+                bare.append(incident)
+        for incident in storm_cards.worst_first(bare)[:LEFT]:
+            await self._mark(f"incident:{incident.id}", chat)
 
     async def _rage(
         self, before: Storm, storm: Storm, turn: Turn, critical: bool, chat: Chat
@@ -305,7 +394,7 @@ class Settling:
             # A storm begins when it is folded, its alerts when they were accepted, which was before.
             since = (before.since or self.now) - storms.MINUTE
             tallies = await self.unit.incidents.tallies(self.customer.id, since)
-            incidents = await self.unit.incidents.opened_since(self.customer.id, since)
+            incidents = await self.unit.incidents.open_since(self.customer.id, since)
             zone = self.house.zone
             rules = [tally.rule for tally in storm_cards.suggestions(tallies)]
             better = await suggesting.suggest(
@@ -316,24 +405,22 @@ class Settling:
             course = trends.course(counts, at, zone)
             card = storm_cards.summary(before, tallies, incidents, self.now, zone, better, course)
             await self._say(f"storm-over:{self.customer.id}:{before.number}", card, chat)
-            bare = []
-            for incident in incidents:
-                # A card of its own was left alone while the storm's spoke for it.
-                if await self.unit.outbox.living(f"incident:{incident.id}"):
-                    await self._mark(f"incident:{incident.id}", chat)
-                elif incident.state is not IncidentState.RESOLVED:
-                    bare.append(incident)
-            for incident in storm_cards.worst_first(bare)[:LEFT]:
-                await self._mark(f"incident:{incident.id}", chat)
+            await self._go_on(incidents, chat)
         urgent = turn is Turn.BEGUN or critical
         early = before.critical_at is not None and self.now - before.critical_at < BREATH
         due = self.now + BREATH if critical and early and turn is Turn.NOTHING else None
         await self._mark(key, chat, Lane.ALARM if urgent else Lane.PROGRESS, due)
 
     async def _mark(
-        self, key: str, chat: Chat, lane: Lane = Lane.PROGRESS, due: datetime | None = None
+        self,
+        key: str,
+        chat: Chat,
+        lane: Lane = Lane.PROGRESS,
+        due: datetime | None = None,
+        *,
+        put_off: bool = False,
     ) -> None:
-        await self.unit.outbox.mark(key, chat, self.now, lane=lane, due=due)
+        await self.unit.outbox.mark(key, chat, self.now, lane=lane, due=due, put_off=put_off)
 
     async def _say(
         self,
@@ -359,3 +446,13 @@ def _firsts(folded: Folded) -> Mapping[int, KnownAlert]:
         alert = folded.alerts[name]
         found.setdefault(alert.incident, alert)
     return found
+
+
+def _shaky(folded: Folded, policy: Policy) -> set[int]:
+    """Return the incidents of which nothing has changed but warnings that flap."""
+    shaky, other = set[int](), set[int]()
+    for alert in folded.alerts.values():
+        mild = alert.severity is not Severity.CRITICAL and not alert.hidden
+        flaps = mild and flapping(alert.flips, alert.changed_at, policy)
+        (shaky if flaps else other).add(alert.incident)
+    return shaky - other

@@ -18,9 +18,6 @@ from storage.store import Unit
 INCIDENT = "incident:"
 STORM = "storm:"
 
-CRITICALS = 2000
-"""Critical alerts that a storm's card looks at; beyond them its list names them."""
-
 CLIMBS = 20
 """Incidents whose next call is looked up for one card."""
 
@@ -44,8 +41,9 @@ async def incident(number: int, house: House, now: datetime, unit: Unit) -> Card
     assert found is not None
     alerts = await unit.incidents.alerts(number)
     cut = await unit.truncations.of(found.customer, now - truncation.REMEMBERED)
-    more = truncation.lines(truncation.about(alerts, cut))
-    more += quiet.lines(quiet.firing(alerts), await unit.heard.of(found.customer), now)
+    titles = house.sources
+    more = truncation.lines(truncation.about(alerts, cut), titles)
+    more += quiet.lines(quiet.firing(alerts), await unit.heard.of(found.customer), now, titles)
     view = IncidentView(found, alerts, await next_call([found], unit), more)
     return incident_cards.incident_card(view, house.alerting, now, house.zone)
 
@@ -54,16 +52,19 @@ async def storm(customer: int, house: House, now: datetime, unit: Unit) -> Card:
     """Return the one card of a customer's storm."""
     there = unit.incidents
     incidents = await there.open_of(customer)
+    critical = {each.id for each in incidents if each.severity is Severity.CRITICAL}
+    cut = await unit.truncations.of(customer, now - truncation.REMEMBERED)
     view = StormView(
         await there.storm(customer),
         await there.tallies(customer),
         await there.top_hosts(customer, incident_cards.TOP),
-        await there.firing(customer, CRITICALS, Severity.CRITICAL),
+        await there.firing(customer, incident_cards.NAMED, Severity.CRITICAL),
         incidents,
         await adjust.hidden(customer, unit),
         await next_call(incidents, unit),
         customer,
-        truncation.lines(await unit.truncations.of(customer, now - truncation.REMEMBERED)),
+        truncation.lines(cut, house.sources),
+        len(critical - set(await there.loud(sorted(critical)))),
     )
     return storm_cards.storm_card(view, house.alerting, now, house.zone)
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from runbooks.alerting.policy import Policy
-from storage.records import Storm, StormPhase
+from storage.records import Inflow, Storm, StormPhase
 
 MINUTE = timedelta(minutes=1)
 
@@ -47,17 +47,17 @@ NONE = Gust()
 def fold(storm: Storm, gust: Gust, now: datetime, policy: Policy) -> tuple[Storm, Turn]:
     """Return the storm after a gust, or after nothing but time, and what turned."""
     measured = _measured(storm, now)
-    recent = tuple(each for each in measured.recent if now - each[0] < MINUTE)
+    recent = tuple(each for each in measured.recent if now - each.at < MINUTE)
     if gust.alerts or gust.incidents:
-        recent = (*recent, (now, gust.alerts, gust.incidents))
+        recent = (*recent, Inflow(now, gust.alerts, gust.incidents, gust.received))
     after = replace(
         measured,
         recent=recent,
         critical_at=now if gust.criticals else storm.critical_at,
         received=storm.received + gust.received,
     )
-    alerts = sum(each[1] for each in recent)
-    incidents = sum(each[2] for each in recent)
+    alerts = sum(each.alerts for each in recent)
+    incidents = sum(each.incidents for each in recent)
     if storm.phase is StormPhase.NORMAL:
         if not _much(alerts, incidents, storm.usual, policy):
             return replace(after, received=0), Turn.NOTHING
@@ -67,7 +67,8 @@ def fold(storm: Storm, gust: Gust, now: datetime, policy: Policy) -> tuple[Storm
             since=recent[0][0],
             calm_since=None,
             peak=alerts,
-            received=gust.received,
+            # With what made it one in the minute before.
+            received=sum(each.received for each in recent),
             number=storm.number + 1,
         )
         return begun, Turn.BEGUN
@@ -108,7 +109,7 @@ def _measured(storm: Storm, now: datetime) -> Storm:
     if storm.phase is not StormPhase.NORMAL:
         return replace(storm, measured_at=now)
     first = storm.measured_at + MINUTE
-    rate = sum(each[1] for each in storm.recent if each[0] < first)
+    rate = sum(each.alerts for each in storm.recent if each.at < first)
     usual = (1 - SMOOTH) * storm.usual + SMOOTH * rate
     silent = min(minutes - 1, LONGEST_GAP)
     return replace(storm, usual=usual * (1 - SMOOTH) ** silent, measured_at=now)
@@ -119,16 +120,13 @@ def window(storm: Storm, now: datetime, policy: Policy) -> tuple[Storm, datetime
     is now.
 
     The first goes at once; those of the next ten seconds share one message when they are over, and
-    so on without a gap: a steady flow costs the group six messages a minute.
+    so on without a gap: a steady flow costs the group six messages a minute. A window in which none
+    came has no message at its end, so whoever comes after it waits for nothing.
     """
     until = storm.gathering_until
-    if until is not None and now < until:
-        return storm, until
-    if until is not None and now < until + policy.gather and _shared(storm, until, policy):
-        return replace(storm, gathering_until=until + policy.gather), until + policy.gather
-    return replace(storm, gathering_until=now + policy.gather), None
-
-
-def _shared(storm: Storm, until: datetime, policy: Policy) -> bool:
-    """Did a message go out at the end of this window, because a critical came within it?"""
-    return storm.critical_at is not None and storm.critical_at > until - policy.gather
+    if until is None or now >= until:
+        return replace(storm, gathering_until=now + policy.gather), None
+    if now < until - policy.gather:
+        return storm, until - policy.gather
+    # The first of this window: its message will go, and the window after it begins there.
+    return replace(storm, gathering_until=until + policy.gather), until

@@ -19,6 +19,7 @@ from runbooks.alerting.incident_cards import (
     LINES,
     NAMED,
     NAMES,
+    NEXT_CALL,
     SIGNS,
     STATES,
     TOP,
@@ -40,6 +41,7 @@ SUGGESTED = 3
 """Silences that a summary suggests."""
 
 FULL = "见完整清单"
+LAST_MINUTE = "最近一分钟新增"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,14 @@ class StormView:
     tallies: Sequence[Tally]
     hosts: Sequence[tuple[str, int]]
     criticals: Sequence[KnownAlert]
-    """Those that fire and are seen, the newest first."""
+    """Those that fire and are seen, the newest first: NAMED of them are enough, `tallies` count all."""
     incidents: Sequence[Incident]
     hidden: Sequence[tuple[str, Severity, int]] = ()
     next_escalation: datetime | None = None
     customer: int = 0
     more: tuple[Block, ...] = ()
+    raised: int = 0
+    """Incidents that were raised to critical though none of their alerts is."""
 
 
 def storm_card(view: StormView, policy: Policy, now: datetime, zone: tzinfo) -> Card:
@@ -65,10 +69,10 @@ def storm_card(view: StormView, policy: Policy, now: datetime, zone: tzinfo) -> 
     over = storm.phase is StormPhase.NORMAL
     blocks: list[Block] = []
     if view.criticals:
-        blocks.append(Text(f"严重告警 {len(view.criticals)} 条，新的在前", Style.STRONG))
-        named = view.criticals[:NAMED]
+        named, rest = view.criticals[:NAMED], _unnamed(view)
+        total = len(named) + sum(rest.values())
+        blocks.append(Text(f"严重告警 {total} 条，新的在前", Style.STRONG))
         blocks.append(Text("\n".join(line(alert, policy, now, zone) for alert in named)))
-        rest = Counter(alert.rule[:LINE] for alert in view.criticals[NAMED:])
         if rest:
             words = "、".join(f"{rule} {n} 条" for rule, n in rest.most_common(LINES))
             others = sum(n for _, n in rest.most_common()[LINES:])
@@ -79,10 +83,11 @@ def storm_card(view: StormView, policy: Policy, now: datetime, zone: tzinfo) -> 
     pairs = [
         ("触发中", counted(counts) or "0 条"),
         ("告警组", f"{len(view.incidents)} 个，已确认 {acked} 个"),
-        ("最近一分钟新增", f"{sum(n for at, n, _ in storm.recent)} 条"),
+        ("提为严重", f"{view.raised} 个告警组（/alerts）" if view.raised else ""),
+        (LAST_MINUTE, f"{sum(each.alerts for each in storm.recent)} 条"),
         ("本次共收到", f"{storm.received:,} 条"),
         ("开始于", clock(storm.since, zone) if storm.since else ""),
-        ("下一次升级", clock(view.next_escalation, zone) if view.next_escalation else ""),
+        (NEXT_CALL, clock(view.next_escalation, zone) if view.next_escalation else ""),
     ]
     blocks.append(Fields(tuple(pair for pair in pairs if pair[1])))
     blocks += _tops(view.tallies, view.hosts, zone)
@@ -92,8 +97,18 @@ def storm_card(view: StormView, policy: Policy, now: datetime, zone: tzinfo) -> 
     title = "✅ 告警风暴已结束" if over else f"🌪️ 告警风暴：{counted(counts) or '已平息'}"
     if storm.phase is StormPhase.DRAIN:
         title = f"{title}（正在平息）"
-    tone = Tone.BAD if counts.get(Severity.CRITICAL) else Tone.WARNING
+    bad = counts.get(Severity.CRITICAL) or view.raised
+    tone = Tone.BAD if bad else Tone.WARNING
     return Card(title, Tone.GOOD if over else tone, tuple(blocks))
+
+
+def _unnamed(view: StormView) -> Counter[str]:
+    """Count the criticals beyond those that are named, by their rule."""
+    found = Counter[str]()
+    for tally in view.tallies:
+        if tally.severity is Severity.CRITICAL:
+            found[tally.rule[:LINE]] += tally.count
+    return found - Counter(alert.rule[:LINE] for alert in view.criticals[:NAMED])
 
 
 def summary(
@@ -111,12 +126,15 @@ def summary(
     `course` shows when.
     """
     since = storm.since or now
-    people = sorted({i.acked_by.name or i.acked_by.id for i in incidents if i.acked_by})
+    by = [each for i in incidents for each in (i.acked_by, i.resolved_by) if each]
+    people = sorted({each.name or each.id for each in by})
     open_ = sum(each.state is not IncidentState.RESOLVED for each in incidents)
     distinct = sum(tally.count for tally in tallies)
+    # What began long before its storm was seen is not in its count, and came at least once.
+    received = max(storm.received, distinct)
     pairs = (
         ("时间", f"{clock(since, zone)} 起，{lasted(now - since)}"),
-        ("收到", f"{storm.received:,} 条，其中不同的告警 {distinct:,} 条"),
+        ("收到", f"{received:,} 条，其中不同的告警 {distinct:,} 条"),
         ("级别", counted(severities(tallies)) or "无"),
         ("最多一分钟", f"{storm.peak:,} 条新告警"),
         ("告警组", f"{len(incidents)} 个，仍未恢复 {open_} 个"),

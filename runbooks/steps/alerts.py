@@ -513,7 +513,7 @@ def _became(entry: Delivery | None) -> str:
         case DeliveryState.SENT:
             at = f" {_clock(entry.sent_at)}" if entry.sent_at else ""
             return f"对方已收下{at}"
-        case DeliveryState.FAILED:
+        case DeliveryState.FAILED | DeliveryState.WITHDRAWN:
             return f"失败：{entry.reason}"
         case DeliveryState.DOUBT:
             return f"不确定：{entry.reason}"

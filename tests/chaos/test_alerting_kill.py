@@ -61,7 +61,7 @@ LATELY = 100
 BUSY = (200, 503)
 SELDOM = 4
 """Lives from one alert of the quiet customer to the next: so few are never a storm."""
-ENDS = {RungState.DUE, RungState.DONE, RungState.STOPPED}
+ENDS = {RungState.DUE, RungState.DONE, RungState.STOPPED, RungState.WITHDRAWN}
 LADDER = Policy((Level(1), Level(2, 1)))
 FINE = re.compile(r"晚了 \d+ 秒|确认之前 \d+ 秒到期，没有执行")
 """What the watchdog may say: a bot that was dead is late, and names it."""
@@ -344,7 +344,7 @@ async def read(story: Story) -> Ledger:
                 customer.id, [("alertmanager", name) for name in names]
             )
             alerts |= {name: alert for (_, name), alert in known.items()}
-            incidents += await unit.incidents.opened_since(customer.id, EPOCH)
+            incidents += await unit.incidents.open_since(customer.id, EPOCH)
             storm = await unit.incidents.storm(customer.id)
             assert storm.phase is StormPhase.NORMAL
             storms[customer.name] = storm.number

@@ -16,13 +16,16 @@ import pytest
 
 from adapters.card import Buttons, plain
 from adapters.documents import OfficeDocuments
+from adapters.sources import SOURCES
 from adapters.ssh import SshServers
 from adapters.webchat.link import WebChat
 from adapters.webchat.wire import Post
 from adapters.words import Chat, Person, Role, Secret
 from bot.app import SystemClock, working
+from bot.build import house_of
+from bot.config import Settings, load
 from bot.web.site import create_api
-from runbooks.kit import Kit
+from runbooks.kit import House, Kit
 from storage.intake import Intake
 from storage.journal import journal_in
 from storage.records import Customer, Member
@@ -94,7 +97,7 @@ class Group:
 
         return await self.until(look)
 
-    async def claim(self, to: Person, number: int) -> str:
+    async def claim(self, to: Person, number: int, source: str = "alertmanager") -> str:
         """Open the so-manieth link that somebody was told, with its code; return the token in the
         address that its page shows."""
         chat = await self.web.direct(to)
@@ -107,7 +110,7 @@ class Group:
 
         path, code = await self.until(look)
         page = await self.http.post(path, data={"code": code})
-        (token,) = re.findall(r"/hooks/alertmanager/([\w-]{43})", page.text)
+        (token,) = re.findall(rf"/hooks/{source}/([\w-]{{43}})", page.text)
         return str(token)
 
     async def press(self, post: Post, label: str, by: Person = LI) -> None:
@@ -123,7 +126,9 @@ class Group:
 
 
 @asynccontextmanager
-async def at_work(folder: Path, key: Secret) -> AsyncIterator[Group]:
+async def at_work(
+    folder: Path, key: Secret, settings: Settings | None = None
+) -> AsyncIterator[Group]:
     """The bot as it is started on a machine; the second time it finds what the first one left."""
     url = f"sqlite+aiosqlite:///{folder / 'bot.sqlite'}"
     async with (
@@ -142,8 +147,12 @@ async def at_work(folder: Path, key: Secret) -> AsyncIterator[Group]:
                 await unit.people.put(Member(ZHAO, Role.LEAD))
                 await unit.people.put(Member(WANG, Role.CUSTOMER, customer.id))
                 await unit.hooks.add(customer.id, "alertmanager", Secret(TOKEN), clock.now())
-        kit = Kit(clock, store, {"web": web}, SshServers(), cast("Any", None), OfficeDocuments())
-        async with working(kit, journal_in(folder / "dbos.sqlite"), posts=intake) as bot:
+        house = house_of(settings) if settings else House()
+        sources = settings.known_sources if settings else SOURCES
+        monitors, documents = cast("Any", None), OfficeDocuments()
+        kit = Kit(clock, store, {"web": web}, SshServers(), monitors, documents, house)
+        journal = journal_in(folder / "dbos.sqlite")
+        async with working(kit, journal, posts=intake, sources=sources) as bot:
             transport = httpx.ASGITransport(app=create_api(kit, bot, None))
             async with httpx.AsyncClient(transport=transport, base_url="http://bot") as http:
                 yield Group(web, chat, http)
@@ -246,3 +255,39 @@ async def test_a_typed_hook_becomes_a_link_an_address_and_an_incident(tmp_path: 
         said = "".join(str(post) for post in group.web.history(group.chat))
         assert "/links/" not in said
         assert first not in said
+
+
+OWN = """
+[vault]
+key = "env:K"
+[web]
+password = "env:P"
+[sources.my_monitor-2]
+label = "自研监控"
+rule = "rule"
+host = "host"
+severity = "level"
+"""
+
+
+async def test_a_monitor_that_the_configuration_describes_gets_its_address(tmp_path: Path) -> None:
+    """What it posts has no end, so a person closes it; what it posts then is told again."""
+    key, name = Seal.new_key(), "my_monitor-2"
+    (tmp_path / "own.toml").write_text(OWN, encoding="utf-8")
+    settings = load(tmp_path / "own.toml", {"K": key.reveal(), "P": "open"})
+    said = json.dumps({"rule": "备份失败", "host": "db-01", "level": "critical"})
+    async with at_work(tmp_path, key, settings) as group:
+        await group.web.say(ZHAO, group.chat, "/hook add nagios")
+        await group.shows("请再看一下", f"zabbix、aliyun、tencent、huawei、{name}")
+        await group.web.say(ZHAO, group.chat, f"/hook add {name}")
+        await group.shows("开通 自研监控", "一次性链接将私信给您")
+        old = await group.claim(ZHAO, 0, name)
+        assert (await group.http.post(f"/hooks/{name}/{old}", content=said)).status_code == 200
+        card = await group.shows("告警：备份失败", "❗ 未确认")
+        await group.press(card, "已解决")
+        await group.shows("✅ 告警：备份失败", "没有在触发的")
+        await group.web.say(ZHAO, group.chat, f"/hook rotate {name}")
+        await group.shows("更换 自研监控 的地址")
+        token = await group.claim(ZHAO, 1, name)
+        assert (await group.http.post(f"/hooks/{name}/{token}", content=said)).status_code == 200
+        await group.shows("🔴 告警：备份失败", "❗ 未确认")

@@ -347,15 +347,15 @@ async def test_what_backs_off_or_is_in_doubt_hastens_nothing_at_first(
     assert [rung.state for rung in await ward.rungs()] == [RungState.DONE, RungState.DUE]
 
 
-async def test_a_refusal_after_the_acknowledgement_calls_nobody(ward: Ward) -> None:
+async def test_a_refusal_that_is_noted_after_the_acknowledgement_calls_nobody(ward: Ward) -> None:
     await ward.policy(RING)
     await ward.begin()
     await ward.at(5)
     await ward.climb()
+    await ward.fail("ladder:7:1:0:0:0", "已离职")
     async with ward.kit.store.unit() as unit:
         acked = replace(ward.incident, state=IncidentState.ACKED)
         await ladder.stop(unit, acked, ward.clock.now())
-    await ward.fail("ladder:7:1:0:0:0", "已离职")
     assert await ward.climb() == 0
     assert [rung.state for rung in await ward.rungs()] == [RungState.FAILED, RungState.STOPPED]
 
@@ -376,7 +376,8 @@ async def silenced(ward: Ward, hidden: str) -> Incident:
 
 
 async def test_a_silence_is_an_action_and_no_acknowledgement(ward: Ward) -> None:
-    """It stops the climb and is counted apart; a planned window that begins is nobody's action."""
+    """It stops the climb and is counted apart; what is acknowledged while it is hidden is no answer
+    to a call."""
     by_hand = await silenced(ward, "静默 #3（李工，至 12:00）")
     async with ward.kit.store.view() as unit:
         found = figures(await unit.escalations.since(ward.customer.id, ward.clock.now()))
@@ -386,8 +387,8 @@ async def test_a_silence_is_an_action_and_no_acknowledgement(ward: Ward) -> None
         acked = replace(by_hand, state=IncidentState.ACKED)
         await ladder.stop(unit, acked, ward.clock.now() + MINUTE * 9)
         again = figures(await unit.escalations.since(ward.customer.id, ward.clock.now()))
-    assert (again.acked, again.silenced) == (1, 1)
-    assert (again.to_ack, again.to_act) == (MINUTE * 9, MINUTE * 3)
+    assert (again.acked, again.silenced) == (0, 1)
+    assert (again.to_ack, again.to_act) == (None, MINUTE * 3)
 
 
 async def test_a_window_that_begins_is_nobodys_action(ward: Ward) -> None:

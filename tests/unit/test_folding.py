@@ -14,15 +14,16 @@ import pytest
 import sqlalchemy as sa
 
 from adapters.card import loads, plain
-from adapters.sources import SOURCES, Source
+from adapters.sources import SOURCES, Source, with_shapes
+from adapters.sources.mapping import Shape
 from adapters.words import Alert, Chat, Severity
-from bot.folding import ALL, SLICE, Folding
+from bot.folding import ALL, FEW, SLICE, Folding
 from bot.refolding import again
 from runbooks.alerting import quiet, show
-from runbooks.kit import Kit
+from runbooks.kit import House, Kit
 from runbooks.walk import OPERATIONS
 from storage.intake import Intake
-from storage.records import Accepted, Customer, Incident
+from storage.records import Accepted, Customer, Incident, Truncation
 from storage.store import DatabaseError, Store
 from storage.vault import Seal
 
@@ -187,6 +188,28 @@ async def test_a_critical_overtakes_the_storm_before_it_and_is_told_once(
     assert await mentions(store) == 1
     async with store.view() as unit:
         assert sum(t.count for t in await unit.incidents.tallies(customer)) == 4001
+
+
+async def test_a_neighbour_with_many_criticals_takes_nobodys_early_turn(
+    store: Store, clock: Any
+) -> None:
+    """Of one who has too many the first are told early as well, and all are counted once."""
+    shelf, kit = Shelf(), kit_of(store, clock)
+    noisy, quiet = [await customer_of(store, clock, name) for name in ("a", "b")]
+    storm = [(f"r{n}", f"h{n}", "critical") for n in range(FEW + 5)]
+    shelf.put(noisy, body(*((f"w{n}", "h", "warning") for n in range(SLICE))), clock.now())
+    shelf.put(noisy, body(*storm), clock.now())
+    shelf.put(quiet, body(("Disk", "a", "critical")), clock.now())
+    folding = Folding(kit, shelf, SOURCES)
+    await folding.resume()
+    await folding._fill()
+    assert len(await incidents(store, quiet)) == 1
+    assert len(await incidents(store, noisy)) == FEW
+    while await folding.round():
+        pass
+    assert len(await incidents(store, quiet)) == 1
+    async with store.view() as unit:
+        assert (await unit.incidents.storm(noisy)).received == SLICE + FEW + 5
 
 
 class Died(BaseException):
@@ -390,6 +413,50 @@ async def test_a_source_that_falls_silent_is_told_on_its_cards_and_closes_nothin
     shelf.put(customer, body(("Disk", "a", "critical")), clock.now())
     await fold_all(Folding(kit, shelf, SOURCES))
     assert "没有消息" not in await card(), "a repeat changes no alert, and says that it is there"
+
+
+async def test_a_card_that_told_of_silence_is_drawn_once_when_its_source_speaks(
+    store: Store, clock: Any
+) -> None:
+    """A repeat is no news, so nothing else would draw it; and the next repeats say nothing new."""
+    shelf, kit = Shelf(), kit_of(store, clock)
+    customer = await customer_of(store, clock, "a")
+    shelf.put(customer, body(("Disk", "a", "critical")), clock.now())
+    await fold_all(Folding(kit, shelf, SOURCES))
+    (incident,) = await incidents(store, customer)
+    await clock.sleep(6 * 3600)
+    assert await quiet.look(kit) == 1
+    versions = []
+    for _ in range(4):
+        async with store.view() as unit:
+            living = await unit.outbox.living(f"incident:{incident.id}")
+        assert living
+        versions.append(living.version)
+        shelf.put(customer, body(("Disk", "a", "critical")), clock.now())
+        await fold_all(Folding(kit, shelf, SOURCES))
+        await clock.sleep(60)
+    assert versions == [versions[0], *[versions[0] + 1] * 3]
+
+
+async def test_a_monitor_of_ones_own_is_called_as_the_configuration_calls_it(
+    store: Store, clock: Any
+) -> None:
+    own = with_shapes({"mine": Shape(rule="rule", label="自研监控")})
+    house = House(sources={name: source.title for name, source in own.items()})
+    shelf, kit = Shelf(), replace(kit_of(store, clock), house=house)
+    customer = await customer_of(store, clock, "a")
+    shelf.put(customer, b'{"rule": "backup"}', clock.now(), "mine")
+    await fold_all(Folding(kit, shelf, own))
+    (incident,) = await incidents(store, customer)
+    await clock.sleep(6 * 3600)
+    async with store.unit() as unit:
+        left_out = Truncation(customer, "mine", "g", 3, {}, frozenset(), clock.now())
+        await unit.truncations.put(left_out)
+        text = plain(await show.incident(incident.id, house, clock.now(), unit))
+        storm = plain(await show.storm(customer, house, clock.now(), unit))
+    assert "来源 自研监控 已 6 小时没有消息" in text
+    assert "3 条未送达：请调大 max_alerts（自研监控）" in text
+    assert "3 条未送达：请调大 max_alerts（自研监控）" in storm
 
 
 async def test_a_log_that_was_lost_is_gone_on_with(

@@ -16,6 +16,7 @@ from adapters.dingtalk import wire as dingtalk_wire
 from adapters.feishu import draw as feishu
 from adapters.fitted import fitted, lighter
 from adapters.slack import draw as slack
+from adapters.sources import TITLES
 from adapters.wecom import wire as wecom
 from adapters.words import Chat, Person, Role, Severity
 from runbooks.alerting import incident_cards, storm_cards, truncation
@@ -29,6 +30,7 @@ from storage.records import (
     Customer,
     Incident,
     IncidentState,
+    Inflow,
     KnownAlert,
     Run,
     RunStatus,
@@ -87,7 +89,7 @@ def incident(n: int, sign: str) -> Incident:
 
 def truncated() -> tuple[Text, ...]:
     return truncation.lines(
-        [Truncation(1, one, "g", 99_999, {}, frozenset(), T0) for one in SOURCES]
+        [Truncation(1, one, "g", 99_999, {}, frozenset(), T0) for one in SOURCES], TITLES
     )
 
 
@@ -95,7 +97,7 @@ def storm(sign: str) -> Card:
     """Return the card of a storm in which all that it may name is there, and more."""
     alerts = [alert(n, sign) for n in range(400)]
     tallies = [Tally(f"{n:03}{sign * 100}", Severity.CRITICAL, 99_999, 9_999, T0) for n in range(9)]
-    raging = Storm(1, StormPhase.DRAIN, T0, recent=((T0, 99_999, 99),), received=999_999)
+    raging = Storm(1, StormPhase.DRAIN, T0, recent=(Inflow(T0, 99_999, 99),), received=999_999)
     view = StormView(
         raging,
         tallies,

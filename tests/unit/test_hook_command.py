@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -13,19 +14,25 @@ import pytest
 from fastapi import FastAPI
 
 from adapters.port import UsageError
+from adapters.sources import TITLES
 from adapters.webchat.link import WebChat
-from adapters.words import Person, Secret
+from adapters.words import Person, Role, Secret
 from bot.web.links import router
 from commands.hook import _known
 from runbooks import hook_address
 from runbooks import walk as walking
 from runbooks.alerting import heartbeats
 from runbooks.hook_address import HOOK_ADDRESS
-from runbooks.kit import Kit
+from runbooks.kit import House, Kit
 from storage.records import Customer, Run, RunStatus
 from storage.store import Store
 from storage.vault import Seal
 from tests import blank
+from tests.unit import test_pipeline
+from tests.unit.test_pipeline import GROUP, Desk
+from tests.unit.test_respond import say, staff
+
+desk = test_pipeline.desk
 
 NOBODY = cast("Any", None)
 ZHAO = Person("web", "zhao", "赵主管")
@@ -125,7 +132,36 @@ async def test_a_jobs_address_is_told_the_same_way(kit: Kit, clock: Any) -> None
 
 
 def test_a_source_that_is_none_is_named_with_those_that_are() -> None:
-    assert _known(" Zabbix") == "zabbix"
-    for wrong in ("nagios", "vigilops"):
-        with pytest.raises(UsageError):
-            _known(wrong)
+    house = House(sources={**TITLES, "mine": "自研监控"})
+    assert _known(" Zabbix", house) == "zabbix"
+    assert _known("Mine", house) == "mine"
+    with pytest.raises(UsageError, match=r"没有告警源「nagios」，可用：alertmanager、.*、mine$"):
+        _known("nagios", house)
+    with pytest.raises(UsageError, match="接入流程自动配置"):
+        _known("vigilops", house)
+
+
+async def test_a_source_that_is_described_no_more_can_still_be_shut(desk: Desk) -> None:
+    """Its token may be known to somebody, and it may be described again some day."""
+    lead, now, token = replace(ZHAO, platform="paper"), desk.clock.now(), Secret("m" * 43)
+    await staff(desk, (lead, Role.LEAD, None))
+    async with desk.kit.store.unit() as unit:
+        await unit.hooks.add(desk.customer.id, "mine", token, now)
+    assert "没有告警源「mine」" in await say(desk, "/hook rotate mine", GROUP, lead)
+    assert "没有旧地址" in await say(desk, "/hook revoke mine", GROUP, lead)
+    assert "已关闭 mine 的 1 个地址" in await say(desk, "/hook revoke mine 全部", GROUP, lead)
+    await desk.clock.sleep(1)
+    assert "没有告警源「mine」" in await say(desk, "/hook revoke mine", GROUP, lead)
+    async with desk.kit.store.view() as unit:
+        assert await unit.hooks.customer_of("mine", token, now) is None
+
+
+async def test_without_any_hook_the_list_names_what_can_be_opened(desk: Desk) -> None:
+    lead = replace(ZHAO, platform="paper")
+    await staff(desk, (lead, Role.LEAD, None))
+    house = replace(desk.kit.house, sources={**TITLES, "mine": "自研监控"})
+    desk.kit = replace(desk.kit, house=house)
+    said = await say(desk, "/hook list", GROUP, lead)
+    assert "alertmanager、grafana" in said
+    assert "、mine" in said
+    assert "vigilops" not in said

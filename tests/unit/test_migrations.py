@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from adapters.words import Secret
@@ -98,3 +100,45 @@ def test_the_password_is_laid_into_the_address() -> None:
     url = "postgresql+psycopg://bot@db/vigilbot"
     assert address(url, Secret("p@ss/w")) == "postgresql+psycopg://bot:p%40ss%2Fw@db/vigilbot"
     assert address(url, Secret("")) == url
+
+
+def test_what_no_monitor_ends_is_over_where_a_person_had_closed_it(empty: str) -> None:
+    """Before there was `ends` it fired on for ever, and its next post was taken for a repeat."""
+    text, alarm = '{"topic":"urn:smn:x"}', '{"topic":"x","alertname":"cpu","alarm_id":"al1"}'
+    engine = migrate.plain_engine(empty)
+    with engine.begin() as connection:
+        command.upgrade(migrate._config(connection), "0005")
+        customer = {"id": 1, "name": "a", "slug": "a", "created_at": 0, "tier": "basic"}
+        _add(connection, "customers", customer)
+        times = {"customer": 1, "group": "g", "severity": "warning", "changed_at": 0}
+        for number, state in ((1, "resolved"), (2, "open")):
+            row = {"id": number, "title": "t", "state": state, "opened_at": 0}
+            _add(connection, "incidents", times | row)
+        for source, fingerprint, labels, incident in (
+            ("alertmanager", "unreadable", "{}", 1),
+            ("alertmanager", "cpu", "{}", 1),
+            ("huawei", "text", text, 1),
+            ("huawei", "text-open", text, 2),
+            ("huawei", "alarm", alarm, 1),
+            ("tencent", "reboot", "{}", 1),
+        ):
+            row = {"source": source, "fingerprint": fingerprint, "labels": labels, "since": 0}
+            more = {"incident": incident, "firing": True, "rule": "r", "flips": "[]"}
+            _add(connection, "alerts_known", times | row | more)
+    assert migrate.upgrade(empty) == migrate.newest()
+    with engine.connect() as connection:
+        found = connection.execute(sa.text("SELECT fingerprint, firing, ends FROM alerts_known"))
+        told = {name: (bool(firing), bool(ends)) for name, firing, ends in found}
+    assert told == {
+        "unreadable": (False, False),
+        "cpu": (True, True),
+        "text": (False, False),
+        "text-open": (True, False),
+        "alarm": (True, True),
+        "reboot": (False, True),
+    }
+
+
+def _add(connection: sa.Connection, table: str, row: Mapping[str, object]) -> None:
+    """Add a row to a table as it once was: the program's own may have more columns by now."""
+    connection.execute(sa.insert(sa.table(table, *map(sa.column, row))).values(row))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import process_time
 from typing import Any
@@ -217,6 +218,13 @@ def test_our_own_words_stand_above_a_source_s_labels() -> None:
     assert labels_of(one) == {"host": "web-01", "severity": "warning", "rule": "CPU"}
 
 
+def test_an_alert_without_a_rule_is_meant_by_its_masked_title() -> None:
+    """As its card names it; a label of the same name is the source's, and below it."""
+    one = Alert("1", True, Severity.WARNING, "", "a", "磁盘 91% 10.0.0.1", labels={"rule": "x"})
+    assert labels_of(one)["rule"] == "磁盘 *% *"
+    assert "rule" not in labels_of(replace(one, title="", labels={}))
+
+
 @given(st.text(max_size=20), st.sampled_from((Operator.IS, Operator.IS_NOT)))
 def test_what_is_spoken_is_read_again(value: str, operator: Operator) -> None:
     """Whatever stands in a value, two conditions survive being written down."""
@@ -332,6 +340,26 @@ def test_windows_come_when_it_was_said() -> None:
     assert starts("每月最后一天 22:00 2h 重启", 40) == ["11-30 22:00", "12-31 22:00"]
 
 
+def test_a_start_that_passed_while_it_was_typed_is_now() -> None:
+    """Twenty seconds after it, and over midnight."""
+    late = datetime(2026, 11, 30, 22, 0, 20, tzinfo=CHINA)
+    assert starts("11-30 22:00 2h 换交换机", 30, late) == ["11-30 22:00"]
+    assert starts("22:00 2h 换交换机", 30, late) == ["11-30 22:00"]
+    assert starts("每天 22:00 2h 备份", 2, late) == ["11-30 22:00", "12-01 22:00", "12-02 22:00"]
+    assert starts("23:59 2h 换交换机", 30, late + 2 * HOUR) == ["11-30 23:59"]
+    new_year = datetime(2027, 1, 1, 0, 0, 20, tzinfo=CHINA)
+    assert starts("12-31 23:59 2h 换交换机", 30, new_year) == ["12-31 23:59"]
+    assert starts("01-01 00:00 2h 换交换机", 30, new_year) == ["01-01 00:00"]
+    assert starts("01-05 00:00 2h 换交换机", 30, new_year) == ["01-05 00:00"]
+
+
+@pytest.mark.parametrize("typed", ["11-25 10:54", "11-24 22:00", "2026-11-24 22:00", "11-24 11:01"])
+def test_a_day_that_is_hardly_past_is_not_next_years(typed: str) -> None:
+    """It is 25 November, 11:00: what to type is said."""
+    with pytest.raises(UsageError, match=r"已经过去：.*/maintain 现在 2h 原因.*2027-11-2"):
+        read(f"{typed} 2h 换交换机", NOW, CHINA)
+
+
 def test_a_window_across_midnight_is_one_time() -> None:
     made = window("每天 23:00 2h 备份")
     late = datetime(2026, 11, 26, 0, 30, tzinfo=CHINA)
@@ -367,6 +395,7 @@ def test_a_window_keeps_the_clock_of_the_house_where_that_is_changed() -> None:
         ("22:00 2h", "做什么"),
         ("2020-01-01 22:00 2h 升级", "一年以内"),
         ("2029-01-01 22:00 2h 升级", "一年以内"),
+        ("10:57 2m 升级", "现在以后"),
         ("22:00 2h host=~( 升级", "正则表达式"),
     ],
 )

@@ -25,10 +25,12 @@ from storage.records import (
     Incident,
     IncidentState,
     Lane,
+    Silence,
     StormPhase,
 )
 from storage.store import Store
 
+HOUR = timedelta(hours=1)
 GROUP = Chat("paper", "g1")
 LI = Person("paper", "li", "李工")
 WANG = Person("paper", "wang", "王工")
@@ -280,6 +282,51 @@ async def test_a_storm_that_is_over_is_summed_up_with_silences_to_press(desk: De
     assert "李工" in why
     assert (severity, count) == (WARNING, 1)
     assert len(await desk.mentions()) == 1
+
+
+async def test_cards_say_when_it_began_by_its_source_and_calls_count_from_our_acceptance(
+    desk: Desk,
+) -> None:
+    """The earliest of its alerts; of what says nothing, or nonsense, when we accepted it."""
+    now = desk.clock.now()
+    said = {
+        "a": now - timedelta(hours=5),
+        "b": now - timedelta(days=40),
+        "c": now + HOUR,
+        "d": None,
+    }
+    for host, at in said.items():
+        await desk.post(replace(alert(f"r-{host}", host, CRITICAL), starts_at=at))
+    async with desk.kit.store.view() as unit:
+        began = {i.title: i.since for i in await unit.incidents.open_of(desk.customer.id)}
+        climb = await unit.escalations.last(1)
+    assert began == {"r-a": now - timedelta(hours=5), "r-b": now, "r-c": now, "r-d": now}
+    assert climb
+    assert climb.began_at == now
+    assert "开始于：11-25 06:00:00" in await desk.said("incident:1")
+    await desk.post(replace(alert("r-a", "a2"), starts_at=now - timedelta(hours=6)))
+    await desk.post(replace(alert("r-a", "a3"), starts_at=now - timedelta(hours=1)))
+    assert "开始于：11-25 05:00:00" in await desk.said("incident:1")
+    await desk.clock.sleep(3600)
+    await desk.post(*(alert("r-a", host, firing=False) for host in ("a", "a2", "a3")))
+    assert "持续：7 小时 0 分钟" in await desk.said("incident:1")
+
+
+@pytest.mark.parametrize("says", [True, False])
+async def test_what_was_silenced_began_before_its_silence_ended(desk: Desk, *, says: bool) -> None:
+    """Its calls count from then on; what people read is when it began, or came to us."""
+    now = desk.clock.now()
+    async with desk.kit.store.unit() as unit:
+        ends = now + 2 * HOUR
+        await unit.silences.add(Silence(0, desk.customer.id, "host=a", now, ends, LI))
+    at = now - timedelta(hours=1) if says else None
+    await desk.post(replace(alert("Disk", "a", CRITICAL), starts_at=at))
+    assert await desk.incidents() == []
+    await desk.clock.sleep(2 * 3600 + 1)
+    await pipeline.look(desk.kit)
+    (incident,) = await desk.incidents()
+    assert incident.critical_at == incident.opened_at == desk.clock.now()
+    assert incident.since == (at or now)
 
 
 async def test_a_silenced_incident_is_counted_and_comes_back_when_the_silence_ends(

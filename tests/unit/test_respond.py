@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from adapters.words import Chat, Message, Person, Role
 from bot.inbox import Inbox
 from commands.contents import BOOK
 from runbooks.alerting import pipeline
+from runbooks.alerting.incident_cards import action
 from storage.records import IncidentState, KnownAlert, Member
 from storage.roster import Callee, Layer, Roster
 from tests.unit import test_pipeline
@@ -158,6 +160,38 @@ async def test_hosts_in_their_hundreds_are_silenced_as_well(desk: Desk) -> None:
     (incident,) = await desk.incidents()
     await desk.press(await desk.button(f"incident:{incident.id}", "静默 1 小时"))
     assert all(each.hidden for each in (await known(desk, incident.id)).values())
+
+
+@pytest.mark.parametrize("title", ["host 10.0.0.1 down", "host 10.0.0.1 still down"])
+async def test_what_has_no_rule_stays_silenced_when_it_is_posted_again(
+    desk: Desk, title: str
+) -> None:
+    """Its card names it by its masked title, and so does the silence; that may change as it fires on."""
+    first = replace(alert("", "a", CRITICAL), title="host 10.0.0.1 down", labels={})
+    await desk.post(first)
+    await desk.press(await desk.button("incident:1", "静默 1 小时"))
+    for _ in range(3):
+        await desk.clock.sleep(60)
+        await desk.post(replace(first, title=title))
+        await pipeline.look(desk.kit)
+        assert "静默" in (await known(desk, 1))["a"].hidden
+    assert len(await desk.mentions()) == 1
+    async with desk.kit.store.view() as unit:
+        assert not await unit.escalations.due(desk.clock.now() + timedelta(days=1))
+
+
+async def test_what_has_no_rule_is_silenced_by_its_masked_title(desk: Desk) -> None:
+    """Also where it begins anew: as a storm's summary offers it."""
+    first = replace(alert("", "a"), title="host 10.0.0.1 down", labels={})
+    await desk.post(first)
+    await desk.press(action("quiet", "host * down", 120))
+    await desk.post(replace(first, firing=False))
+    await desk.clock.sleep(60)
+    await desk.post(first, replace(first, fingerprint="2", host="b", title="host 10.0.0.2 down"))
+    assert all("静默" in each.hidden for each in (await known(desk, 1)).values())
+    async with desk.kit.store.view() as unit:
+        unseen = await unit.incidents.firing(desk.customer.id, 10, hidden=True)
+    assert {each.host for each in unseen} == {"a", "b"}
 
 
 @pytest.mark.parametrize("typed", ["/silence host=a 2h 换硬盘", "/unsilence 1"])

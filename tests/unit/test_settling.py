@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from storage.records import Customer, DeliveryState, IncidentState, Silence, Sto
 from storage.roster import Escalation, Level, Policy, RungState, Way
 from storage.store import Store
 from tests.conftest import HandClock
-from tests.unit.test_pipeline import CRITICAL, LI, WARNING, Desk, alert, desk
+from tests.unit.test_pipeline import CRITICAL, LI, WANG, WARNING, Desk, alert, desk
 from tests.unit.ward import Ward, standing
 
 __all__ = ["desk"]  # a fixture
@@ -220,7 +220,7 @@ async def test_a_critical_that_was_over_before_it_was_folded_is_told_and_kept(de
     assert "Load" not in plain(loads(mention.card))
     assert await desk.incidents() == []
     async with desk.kit.store.view() as unit:
-        (kept,) = await unit.incidents.opened_since(desk.customer.id, accepted)
+        (kept,) = await unit.incidents.open_since(desk.customer.id, accepted)
         (known,) = await unit.incidents.alerts(kept.id)
         missed, due = await watchdog.judged(accepted, desk.clock.now(), unit)
     assert (kept.state, kept.opened_at) == (IncidentState.RESOLVED, accepted)
@@ -336,7 +336,170 @@ async def test_what_was_closed_and_is_over_stays_closed(desk: Desk) -> None:
     assert await desk.incidents() == []
 
 
+async def test_a_warning_that_opens_what_was_closed_has_its_critical_told_as_well(
+    desk: Desk,
+) -> None:
+    """It is open again for the critical too: so that is said, and people are called for it."""
+    await desk.post(alert("Disk", "a", CRITICAL), alert("Disk", "old"))
+    (incident,) = await desk.incidents()
+    await desk.clock.sleep(60)
+    await desk.press(await desk.button(f"incident:{incident.id}", "已解决"))
+    await desk.clock.sleep(120)
+    await desk.post(alert("Disk", "b"))
+    (again,) = await desk.incidents()
+    assert (again.id, again.severity, again.critical_at) == (
+        incident.id,
+        CRITICAL,
+        desk.clock.now(),
+    )
+    told = plain(loads((await desk.mentions())[-1].card))
+    assert "Disk · a：人工关闭后仍在触发" in told
+    assert "old" not in told
+    climb = await climb_of(desk, again.id)
+    assert (climb.round, climb.began_at, climb.stopped_at) == (2, desk.clock.now(), None)
+    await desk.clock.sleep(60)
+    await desk.post(alert("Disk", "c"))
+    await pipeline.look(desk.kit)
+    assert len(await desk.mentions()) == 2, "once"
+
+
+@pytest.mark.parametrize("how", ["over", "eased", "silenced", "critical"])
+async def test_a_warning_that_opens_what_was_closed_tells_of_no_critical_that_is_none_now(
+    desk: Desk, how: str
+) -> None:
+    """And of none, when a new critical is what opens it: for that people are called already."""
+    await desk.post(alert("Disk", "a", CRITICAL))
+    (incident,) = await desk.incidents()
+    await desk.press(await desk.button(f"incident:{incident.id}", "已解决"))
+    await desk.clock.sleep(60)
+    match how:
+        case "over":
+            await desk.post(alert("Disk", "a", CRITICAL, firing=False), alert("Disk", "b"))
+        case "eased":
+            await desk.post(alert("Disk", "b"), alert("Disk", "a"))
+        case "silenced":
+            await silence(desk, 'host="a"')
+            await desk.post(alert("Disk", "b"))
+        case _:
+            await desk.post(alert("Disk", "b"), alert("Disk", "c", CRITICAL))
+    (again,) = await desk.incidents()
+    assert (again.critical_at is not None) is (how == "critical")
+    assert "关闭后仍在触发" not in "".join(one.card for one in await desk.mentions())
+
+
 # -- after a storm --------------------------------------------------------------------------------
+
+
+async def shown(here: Desk, *keys: str) -> None:
+    """Let the chat show these cards, and nothing of them wait."""
+    async with here.kit.store.unit() as unit:
+        for entry in await unit.outbox.latest(500):
+            if entry.living in keys and entry.state is DeliveryState.WAITING:
+                await unit.outbox.save(replace(entry, state=DeliveryState.SENT, receipt="r"))
+        for key in keys:
+            living = await unit.outbox.living(key)
+            assert living
+            await unit.outbox.drawn(key, living.version, "r")
+
+
+async def drawings(here: Desk, key: str) -> list[datetime | None]:
+    """Return when a card is to be drawn, where it waits for that; None is now."""
+    entries = (await here.waiting()).values()
+    waiting = [one for one in entries if one.state is DeliveryState.WAITING]
+    return [one.due for one in waiting if one.living == key]
+
+
+async def blow(here: Desk) -> None:
+    for n in range(4):
+        await here.post(alert(f"r{n}", "x"))
+    assert await here.phase() is StormPhase.STORM
+
+
+async def calm(here: Desk) -> str:
+    """Let the storm end, and return its summary."""
+    while await here.phase() is not StormPhase.NORMAL:
+        await here.clock.sleep(30)
+        await pipeline.look(here.kit)
+    return plain(loads((await here.waiting())[f"storm-over:{here.customer.id}:1"].card))
+
+
+async def test_what_was_told_before_a_storm_and_ends_in_it_is_drawn_and_said(desk: Desk) -> None:
+    """Its card when the storm's first minute is over, for it would go on asking for somebody; its
+    message when there is room for it."""
+    await desk.post(alert("Disk", "a", CRITICAL), alert("Load", "a"))
+    numbers = {one.title.split(" ")[0]: one.id for one in await desk.incidents()}
+    disk, load = (f"incident:{numbers[name]}" for name in ("Disk", "Load"))
+    await desk.clock.sleep(600)
+    await shown(desk, disk, load)
+    begun = desk.clock.now()
+    await blow(desk)
+    await desk.clock.sleep(30)
+    ended = desk.clock.now()
+    await desk.post(alert("Disk", "a", CRITICAL, firing=False))
+    assert await drawings(desk, disk) == [begun + MINUTE]
+    await desk.clock.sleep(30)
+    await desk.post(alert("Load", "a", firing=False))
+    assert await drawings(desk, load) == [None]
+    assert "✅ 已恢复" in await desk.said(disk)
+    assert not [key for key in await desk.waiting() if key.startswith("recovered:")]
+    await shown(desk, disk, load)
+    await calm(desk)
+    told = [key for key in await desk.waiting() if key.startswith("recovered:")]
+    assert told == [f"recovered:{numbers['Disk']}:{ended.isoformat()}"]
+    assert await drawings(desk, disk) == []
+
+
+async def test_what_is_back_in_a_storm_is_drawn_again(desk: Desk) -> None:
+    """Its card said that it was over; and what ended as it began in the storm has none at all."""
+    await desk.post(alert("Disk", "a", CRITICAL))
+    (disk,) = await desk.incidents()
+    key = f"incident:{disk.id}"
+    await desk.clock.sleep(600)
+    await shown(desk, key)
+    await blow(desk)
+    await desk.post(alert("Disk", "a", CRITICAL, firing=False))
+    await shown(desk, key)
+    await desk.post(alert("Disk", "a", CRITICAL))
+    assert await drawings(desk, key)
+    for n in range(4):
+        await desk.post(alert(f"r{n}", "x", firing=False))
+    await calm(desk)
+    cards = {one.living for one in (await desk.waiting()).values()} - {""}
+    assert cards == {key, f"storm:{desk.customer.id}"}
+    assert not [key for key in await desk.waiting() if key.startswith("recovered:")]
+
+
+async def test_a_summary_counts_what_made_the_storm_and_names_who_closed_it(desk: Desk) -> None:
+    await desk.post(alert("r0", "y"), alert("r0", "z"))
+    await desk.clock.sleep(10)
+    await blow(desk)
+    assert "本次共收到：6 条" in await desk.said(f"storm:{desk.customer.id}")
+    for one in await desk.incidents():
+        seen = int(desk.clock.now().timestamp() * 1_000_000)
+        await desk.press(f"alert|resolve|{seen}|{one.id}", WANG)
+    summary = await calm(desk)
+    assert "收到：6 条，其中不同的告警 6 条" in summary
+    assert "处理人：王工" in summary
+
+
+async def test_what_began_before_the_minute_of_a_storm_is_received_too(desk: Desk) -> None:
+    """It is on the summary, so no less than what is there can have come."""
+    for n, wait in enumerate((30, 20, 20, 10)):
+        await desk.post(alert(f"r{n}", "x"))
+        await desk.clock.sleep(wait)
+    await desk.post(alert("r4", "x"))
+    summary = await calm(desk)
+    assert "收到：5 条，其中不同的告警 5 条" in summary
+
+
+async def test_a_storms_card_counts_all_criticals_by_their_rules(desk: Desk) -> None:
+    disks = [alert("Disk", f"h{n}", CRITICAL) for n in range(2100)]
+    await desk.post(*disks)
+    await desk.clock.sleep(1)
+    await desk.post(*(alert("DB", f"h{n}", CRITICAL) for n in range(25)))
+    text = await desk.said(f"storm:{desk.customer.id}")
+    assert "严重告警 2125 条，新的在前" in text
+    assert "另有严重告警 2105 条：Disk 2100 条、DB 5 条" in text
 
 
 async def test_what_is_still_open_after_a_storm_can_be_acknowledged(desk: Desk) -> None:

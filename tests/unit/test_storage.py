@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from adapters.port import UsageError
 from adapters.words import Chat, Person, Receipt, Role, Secret
@@ -22,7 +23,10 @@ from storage.records import (
     Delivery,
     DeliveryState,
     EffectState,
+    Ended,
+    HeldAlert,
     HostLine,
+    Inflow,
     Lane,
     Line,
     LineState,
@@ -30,9 +34,11 @@ from storage.records import (
     Run,
     RunStatus,
     Server,
+    Storm,
     Tier,
 )
 from storage.store import Store, Unit
+from storage.tables import alerts_held, storms
 from storage.together import Together
 from storage.vault import Seal
 
@@ -49,6 +55,32 @@ async def customer_of(store: Store, name: str = "海蓝科技", slug: str = "hai
 
 def run_of(customer: Customer) -> Run:
     return Run("r1", "onboarding", customer.id, "probe", RunStatus.WALKING, 1, "{}", LI, NOW, NOW)
+
+
+async def test_ends_that_an_older_program_kept_are_read(store: Store) -> None:
+    """It kept what had ended, and not when."""
+    customer = await customer_of(store)
+    held = HeldAlert(customer.id, "disk", "web-01", ended=(Ended("1@then", NOW),))
+    async with store.unit() as unit:
+        await unit.held.save(held)
+        assert await unit.held.get(customer.id, "disk", "web-01") == held
+        await unit.held._db.execute(sa.update(alerts_held).values(ended='["1@then","2@then"]'))
+    async with store.view() as unit:
+        found = await unit.held.get(customer.id, "disk", "web-01")
+    assert found.ended == (Ended("1@then"), Ended("2@then"))
+
+
+async def test_a_storms_minute_that_an_older_program_kept_is_read(store: Store) -> None:
+    """It did not keep how much had come."""
+    customer = await customer_of(store)
+    storm = Storm(customer.id, recent=(Inflow(NOW, 20, 1, 35),))
+    async with store.unit() as unit:
+        await unit.incidents.save_storm(storm)
+        assert await unit.incidents.storm(customer.id) == storm
+        old = f'[["{NOW.isoformat()}",20,1]]'
+        await unit.incidents._db.execute(sa.update(storms).values(recent=old))
+    async with store.view() as unit:
+        assert (await unit.incidents.storm(customer.id)).recent == (Inflow(NOW, 20, 1, 0),)
 
 
 async def test_a_customer_comes_back_as_it_was_kept(store: Store) -> None:

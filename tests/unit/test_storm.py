@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -14,7 +16,7 @@ from runbooks.alerting import incident_cards, storm_cards
 from runbooks.alerting import storm as storms
 from runbooks.alerting.cluster import cluster_of, masked
 from runbooks.alerting.flapping import KEPT, flapping, flip
-from runbooks.alerting.grouping import Change, group_of, is_new_critical, joined, step
+from runbooks.alerting.grouping import LONGEST, Change, group_of, is_new_critical, joined, step
 from runbooks.alerting.policy import POLICY, Policy
 from runbooks.alerting.storm import Gust, Turn
 from runbooks.alerting.storm_cards import StormView
@@ -115,6 +117,40 @@ def test_alerts_are_grouped_as_the_settings_say() -> None:
     assert group_of(alert, ()) == ""
 
 
+def group(labels: dict[str, str], *by: str, rule: str = "CPU") -> str:
+    return group_of(Alert("f", True, Severity.INFO, rule, labels=labels), by)
+
+
+def test_long_values_that_differ_at_their_end_are_two_groups() -> None:
+    """Of the same values there is one, whose name is no longer than a database takes."""
+    pods = [group({"pod": "p" * 500 + end}, "rule", "pod") for end in ("a", "b", "a")]
+    assert pods[0] != pods[1]
+    assert pods[0] == pods[2]
+    assert [len(each) for each in pods] == [LONGEST] * 3
+
+
+def test_values_that_read_alike_together_are_two_groups() -> None:
+    one, other = {"a": "1 b=2", "b": ""}, {"a": "1", "b": "2 b="}
+    assert group(one, "a", "b") != group(other, "a", "b")
+
+
+def test_other_groups_are_named_as_ever() -> None:
+    """Their incidents are open in the databases of older programs."""
+    assert group({"a": "x" * (LONGEST - 2)}, "a") == "a=" + "x" * (LONGEST - 2)
+    assert group({"a": "1 a=2 b=3"}, "a") == "a=1 a=2 b=3"
+    assert group({"a": "k=v x=y", "b": "#1"}, "rule", "a", "b") == "rule=CPU a=k=v x=y b=#1"
+    titled = Alert("f", True, Severity.INFO, "", "web", title="disk host=web is full")
+    assert group_of(titled, ("rule", "host")) == "title=disk host=web is full host=web"
+
+
+@given(
+    st.lists(st.tuples(st.text("12 ab=", max_size=9), st.text("12 ab=", max_size=9)), max_size=9)
+)
+def test_no_two_pairs_of_values_are_one_group(pairs: list[tuple[str, str]]) -> None:
+    names = {group({"a": a, "b": b}, "a", "b") for a, b in pairs}
+    assert len(names) == len(set(pairs))
+
+
 def test_alerts_without_a_rule_are_grouped_by_their_masked_title() -> None:
     first = Alert("f", True, Severity.INFO, "", title="磁盘 /dev/sda1 使用 91.5%（10.0.0.7）")
     other = Alert("g", True, Severity.INFO, "", title="磁盘 /dev/sda1 使用 97.0%（10.0.0.9）")
@@ -132,6 +168,20 @@ def test_an_unseen_title_joins_the_one_that_is_most_like_it() -> None:
     there = ["connection to database orders refused", "certificate expires soon"]
     assert cluster_of("connection to database orders was refused", there) == there[0]
     assert cluster_of("fan failure", there) == "fan failure"
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        ("host 10.0.0.1 down", "mysql replication down on host 10.0.0.2"),
+        ("12345", "CPU 95 on web-01"),
+        ("disk full", "disk full on backup of payment database primary"),
+        ("服务 异常", "服务 异常 支付 网关 证书 过期"),
+    ],
+)
+def test_a_title_whose_words_are_all_in_another_is_not_the_other(short: str, long: str) -> None:
+    assert cluster_of(long, [masked(short)]) == masked(long)
+    assert cluster_of(short, [masked(long)]) == masked(short)
 
 
 @given(st.sets(st.integers(0, 2000), max_size=40))
@@ -196,6 +246,7 @@ def test_a_storm_begins_and_ends_in_turns(said: list[tuple[int, int, int, int]])
         now, turn = storms.fold(now, gust, seconds(at), POLICY)
         if turn is Turn.BEGUN:
             assert not raging
+            assert now.received >= sum(each.alerts for each in now.recent)
             raging = True
         if turn is Turn.ENDED:
             assert raging
@@ -220,6 +271,23 @@ def test_criticals_cost_few_messages_and_each_has_one(gaps: list[int]) -> None:
     assert all(sum(a <= b < a + 60 for b in sent) <= 7 for a in sent)
 
 
+def test_a_critical_waits_only_for_a_message_that_goes() -> None:
+    """In the first window none came that shares its message; one that only comes and goes does not."""
+    now, due = storms.window(Storm(1), seconds(0), POLICY)
+    now, _ = storms.fold(now, Gust(1, 1, 1, 1), seconds(0), POLICY)
+    now, _ = storms.fold(now, Gust(1, 0, 1, 1), seconds(5), POLICY)
+    assert due is None
+    now, due = storms.window(now, seconds(12), POLICY)
+    assert due is None
+    now, due = storms.window(now, seconds(13), POLICY)
+    assert due == seconds(22)
+    now, due = storms.window(now, seconds(21), POLICY)
+    assert due == seconds(22)
+    now, due = storms.window(now, seconds(31), POLICY)
+    assert due == seconds(32)
+    assert storms.window(now, seconds(42), POLICY)[1] is None
+
+
 # -- cards ----------------------------------------------------------------------------------------
 
 
@@ -236,14 +304,17 @@ def test_no_storm_card_outgrows_a_platform_and_no_critical_is_left_out(
         for n in range(criticals)
     ]
     tallies = [Tally(f"{rule}{n}", Severity.WARNING, 9, 9, T0) for n in range(rules)]
-    if criticals:
-        tallies.append(Tally(rule, Severity.CRITICAL, criticals, 1, T0))
+    for named, count in Counter(alert.rule for alert in alerts).items():
+        tallies.append(Tally(named, Severity.CRITICAL, count, 1, T0))
     assert len(dumps(incident_cards.mention(alerts, POLICY, T0, ZONE)).encode()) < LARGEST
     storm = Storm(1, StormPhase.STORM, T0)
     hosts = [(host, 3)] * 5
     hidden = [(rule, Severity.WARNING, 4)] * 20
     card = storm_cards.storm_card(
-        StormView(storm, tallies, hosts, alerts, (), hidden, None, 1), POLICY, T0, ZONE
+        StormView(storm, tallies, hosts, alerts[: incident_cards.NAMED], (), hidden, None, 1),
+        POLICY,
+        T0,
+        ZONE,
     )
     assert len(dumps(card).encode()) < LARGEST
     if criticals:

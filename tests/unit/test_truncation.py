@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -20,6 +21,7 @@ from storage.store import Store
 from tests.unit.test_folding import Shelf, fold_all
 
 GROUP = Chat("paper", "g1", "海蓝")
+MAYBE = "{} 条可能已恢复：上游截断之后没有再提到"
 SAID = "上游截断了 {} 条未送达：请调大 max_alerts（Alertmanager）"
 
 
@@ -45,6 +47,11 @@ def post(
         "truncatedAlerts": left,
     }
     return json.dumps(body | more).encode()
+
+
+def critical(*hosts: str, **more: Any) -> bytes:
+    """The same of alerts about which people are called."""
+    return post(*hosts, **more).replace(b'"warning"', b'"critical"')
 
 
 class Desk:
@@ -139,7 +146,97 @@ async def test_in_one_fold_the_order_of_the_posts_counts(desk: Desk) -> None:
     assert await desk.hosts() == {"a", "b"}
     assert SAID.format(1) in await desk.card()
     await desk.hear(post("a", "b"), post("c", left=2), post("c"))
-    assert await desk.hosts() == {"a", "b", "c"}
+    assert await desk.hosts() == {"c"}
+
+
+async def test_what_began_before_the_cut_and_ended_during_it_has_ended(desk: Desk) -> None:
+    """It is in no cut post, so only that its group began with it tells that it was the group's. Nobody
+    is called about it any more, a silenced one is forgotten as well."""
+    await desk.hear(critical("a", "b", "c"), post("z", rule="内存"))
+    await desk.hear(critical("a", "b", "a2", left=1))
+    assert await desk.hosts() == {"a", "b", "c", "a2", "z"}
+    await desk.hear(critical("a", "b", "a2"))
+    assert await desk.hosts() == {"a", "b", "a2", "z"}
+    assert "可能已恢复" not in await desk.card()
+    await desk.hear(critical("a", left=2), critical("a"))
+    assert await desk.hosts() == {"a", "z"}
+    await desk.hear(critical(left=3), critical())
+    assert await desk.hosts() == {"z"}
+    async with desk.store.view() as unit:
+        climb = await unit.escalations.last(1)
+    assert climb
+    assert climb.stopped_at
+
+
+async def test_a_critical_that_was_told_before_its_turn_is_of_its_group_too(desk: Desk) -> None:
+    """A critical that waits is folded by itself first, which is no whole post of its group."""
+    await desk.hear(post("x", left=1))
+    await desk.hear(post("x", left=1), *(critical("a", "b", rule="磁盘"),) * 3, post("x", left=2))
+    assert await desk.hosts() == {"a", "b", "x"}
+    await desk.hear(post("x"))
+    assert await desk.hosts() == {"x"}
+
+
+async def test_what_is_told_before_its_turn_is_no_whole_post(desk: Desk) -> None:
+    """It has the criticals alone: of the others it says nothing."""
+    mixed = json.loads(post("x", "a"))
+    mixed["alerts"][1]["labels"]["severity"] = "critical"
+    await desk.hear(post("x", left=1))
+    await desk.hear(post("x", left=1), json.dumps(mixed).encode())
+    flips = {alert.host: len(alert.flips) for alert in await desk.firing()}
+    assert flips == {"a": 1, "x": 1}
+
+
+async def test_what_is_hidden_ends_as_well(desk: Desk) -> None:
+    await desk.hear(post("a", "c"))
+    async with desk.store.unit() as unit:
+        (one,) = [each for each in await unit.incidents.firing(1, 9) if each.host == "c"]
+        await unit.incidents.put_alerts([], [replace(one, hidden="静默 #1")])
+    await desk.hear(post("a", left=1), post("a"))
+    async with desk.store.view() as unit:
+        assert await unit.incidents.firing(1, 9, hidden=True) == []
+
+
+async def test_of_another_group_of_that_name_nobody_knows_and_the_card_says_so(desk: Desk) -> None:
+    """Perhaps it is the same monitor under another name, perhaps another one. The next word is heard."""
+    await desk.hear(post("a", sender="am-1"), post("z", "y", sender="am-2"))
+    await desk.hear(post("a", left=1, sender="am-1"))
+    assert MAYBE.format(1) not in await desk.card()
+    before = (await desk.living()).version
+    await desk.hear(post("a", sender="am-1"))
+    assert await desk.hosts() == {"a", "y", "z"}
+    assert MAYBE.format(2) in await desk.card()
+    assert (await desk.living()).version == before + 1
+    await desk.hear(post("a", sender="am-1"))
+    assert (await desk.living()).version == before + 1, "a repeat"
+    await desk.hear(post("z", sender="am-2"))
+    assert MAYBE.format(1) in await desk.card()
+    assert MAYBE.format(1) in await desk.storm()
+    await desk.hear(post("y", sender="am-2"))
+    assert "可能已恢复" not in await desk.card()
+    assert (await desk.living()).version == before + 3
+    async with desk.store.view() as unit:
+        assert [one.seen for one in await unit.truncations.of(1)] == []
+
+
+async def test_that_nobody_knows_is_said_as_long_as_the_group_speaks(desk: Desk) -> None:
+    await desk.hear(post("a", sender="am-1"), post("z", sender="am-2"))
+    await desk.hear(post("a", left=1, sender="am-1"), post("a", sender="am-1"))
+    for _ in range(3):
+        await desk.clock.sleep(REMEMBERED.total_seconds() - 3600)
+        assert MAYBE.format(1) in await desk.card()
+        await desk.hear(post("a", sender="am-1"))
+    await desk.clock.sleep(REMEMBERED.total_seconds())
+    assert MAYBE.format(1) not in await desk.card()
+
+
+async def test_a_group_without_labels_doubts_nothing_of_others(desk: Desk) -> None:
+    """All that there is would have its labels. What began in it ends, whatever its labels are."""
+    whole: dict[str, Any] = {"groupKey": "{}:{}", "groupLabels": {}}
+    await desk.hear(post("a", "c", **whole), post("z", rule="内存"))
+    await desk.hear(post("a", left=1, **whole), post("a", **whole))
+    assert await desk.hosts() == {"a", "z"}
+    assert "可能已恢复" not in await desk.card(2)
 
 
 async def test_another_senders_group_of_the_same_name_ends_nothing(desk: Desk) -> None:

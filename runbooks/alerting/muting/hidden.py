@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from adapters.port import UsageError
 from adapters.words import Alert, Severity
+from runbooks.alerting.cluster import rule_name
 from runbooks.alerting.muting.inhibition import Inhibition, Sources, inhibited_by, sources
 from runbooks.alerting.muting.maintenance import Times, running
 from runbooks.alerting.muting.matchers import Matcher, labels_of, matches, parse, spoken
@@ -123,9 +124,10 @@ def why_hidden(
     return None
 
 
-def hiding(standing: Standing, firing: Iterable[Alert]) -> Sources:
-    """Return which firing alerts hide others, made ready for many questions."""
-    return sources(standing.rules.inhibitions, firing)
+def hiding(standing: Standing, firing: Iterable[Alert], earlier: Sources | None = None) -> Sources:
+    """Return which firing alerts hide others, beside those that did `earlier`, made ready for many
+    questions."""
+    return sources(standing.rules.inhibitions, firing, earlier)
 
 
 def told(hidden: Hidden, zone: tzinfo) -> str:
@@ -141,8 +143,8 @@ async def note(unit: Unit, hidden: Hidden, alert: Alert, at: datetime) -> None:
     if hidden.why is not Why.MAINTENANCE or hidden.starts_at is None:
         return
     one = Muted(
-        hidden.number, hidden.starts_at, alert.fingerprint, alert.severity, alert.rule, alert.host,
-        alert.title, at, at,
+        hidden.number, hidden.starts_at, alert.fingerprint, alert.severity, rule_name(alert),
+        alert.host, alert.title, at, at,
     )  # fmt: skip
     await unit.maintenance.note(one)
 

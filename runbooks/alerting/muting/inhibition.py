@@ -36,10 +36,12 @@ Sources = Mapping[tuple[int, tuple[str, ...]], tuple[Source, ...]]
 """By the rule's place and the values of its `equal`: so that many alerts are judged fast."""
 
 
-def sources(rules: tuple[Inhibition, ...], firing: Iterable[Alert]) -> Sources:
-    """Return which of the alerts hide others. Of those with the same values at most two are kept,
-    one of each kind: more hide nothing more."""
-    found: dict[tuple[int, tuple[str, ...]], tuple[Source, ...]] = {}
+def sources(
+    rules: tuple[Inhibition, ...], firing: Iterable[Alert], earlier: Sources | None = None
+) -> Sources:
+    """Return which of the alerts hide others, beside those that did `earlier`. Of those with the same
+    values at most two are kept, one of each kind: more hide nothing more."""
+    found = dict(earlier or {})
     for alert in firing if rules else ():
         if not alert.firing:
             continue
@@ -52,6 +54,11 @@ def sources(rules: tuple[Inhibition, ...], firing: Iterable[Alert]) -> Sources:
             if all(each.both is not both for each in there):
                 found[key] = (*there, Source(alert, both))
     return found
+
+
+def gained(there: Sources, earlier: Sources) -> Sources:
+    """Return those that may hide what none did `earlier`."""
+    return {key: found for key, found in there.items() if earlier.get(key) != found}
 
 
 def inhibited_by(

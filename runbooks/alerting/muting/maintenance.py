@@ -19,6 +19,10 @@ HOW = (
     "例如 /maintain 11-28 22:00 2h host=db-01 升级数据库；"
     "每周的写 /maintain 每周六 22:00 2h 例行重启，马上开始写 /maintain 现在 1h 原因"
 )
+DAY = timedelta(days=1)
+JUST = timedelta(minutes=5)
+"""A start that is so long past was still to come when somebody began to type it."""
+
 LATEST = timedelta(days=366)
 """How far ahead a window may be planned."""
 
@@ -26,7 +30,7 @@ AHEAD = 63
 """Days in which every window that comes back does so at least once."""
 
 PERIOD = {
-    Every.DAY: timedelta(days=1),
+    Every.DAY: DAY,
     Every.WEEK: timedelta(days=7),
     Every.MONTH: timedelta(days=28),
 }
@@ -97,7 +101,8 @@ def read(text: str, now: datetime, zone: tzinfo) -> Plan:
     every, day, begins = _start(start, now, zone)
     if not timedelta() < lasts <= min(LONGEST, PERIOD.get(every, LONGEST)):
         raise UsageError("维护窗口最长 7 天，重复的不能长到与下一次相接")
-    if not now <= begins <= now + LATEST:
+    over = every is Every.ONCE and begins + lasts <= now
+    if over or not now - JUST <= begins <= now + LATEST:
         raise UsageError("开始的时间应在现在以后、一年以内")
     if not reason:
         raise UsageError(f"请在最后写上做什么，客户会看到。{HOW}")
@@ -156,10 +161,11 @@ def _start(found: re.Match[str], now: datetime, zone: tzinfo) -> tuple[Every, in
         raise UsageError(f"没有这个时间：{found[0]}") from None
     every, day, weekday = _every(found)
     today = now.astimezone(zone).date()
-    for ahead in range(AHEAD):
+    # Of yesterday as well: midnight may have come while somebody typed.
+    for ahead in range(-1, AHEAD):
         date_ = today + timedelta(days=ahead)
         begins = datetime.combine(date_, clock, zone).astimezone(now.tzinfo)
-        if begins < now or (weekday is not None and date_.weekday() != weekday):
+        if begins < now - JUST or (weekday is not None and date_.weekday() != weekday):
             continue
         if every is not Every.MONTH or _of_month(day, date_):
             return every, day, begins
@@ -167,14 +173,20 @@ def _start(found: re.Match[str], now: datetime, zone: tzinfo) -> tuple[Every, in
 
 
 def _dated(found: re.Match[str], clock: time, now: datetime, zone: tzinfo) -> datetime:
-    """Return a day's time; without a year, the next one that is to come."""
-    month, day, year = int(found["month"]), int(found["date"]), now.astimezone(zone).year
-    if found["year"]:
-        year = int(found["year"])
+    """Return a day's time; without a year, the next one that is to come. One that is hardly past is
+    refused: the same day of next year was not meant."""
+    month, day = int(found["month"]), int(found["date"])
+    year = int(found["year"] or (now - DAY).astimezone(zone).year)
     begins = datetime.combine(date(year, month, day), clock, zone).astimezone(now.tzinfo)
-    if begins >= now or found["year"]:
-        return begins
-    return datetime.combine(date(year + 1, month, day), clock, zone).astimezone(now.tzinfo)
+    while begins <= now - DAY and not found["year"]:
+        year += 1
+        begins = datetime.combine(date(year, month, day), clock, zone).astimezone(now.tzinfo)
+    if now - DAY < begins < now - JUST:
+        raise UsageError(
+            f"{month:02}-{day:02} {clock:%H:%M} 已经过去：马上开始请写 /maintain 现在 2h 原因；"
+            f"要的是明年，请写 {year + 1}-{month:02}-{day:02} {clock:%H:%M}"
+        )
+    return begins
 
 
 def _every(found: re.Match[str]) -> tuple[Every, int, int | None]:

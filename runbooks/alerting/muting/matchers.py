@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from adapters.port import UsageError
 from adapters.words import Alert
+from runbooks.alerting.cluster import rule_name
 from runbooks.alerting.muting.patterns import pattern
 
 _SHAPE = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(=~|!=|!~|=)(.*)", re.DOTALL)
@@ -82,8 +83,9 @@ def narrow(conditions: Sequence[Matcher]) -> bool:
 
 def labels_of(alert: Alert) -> dict[str, str]:
     """Return what conditions read: the source's labels, and above them our own words for the rule,
-    the host and the severity."""
-    ours = {"rule": alert.rule, "host": alert.host, "severity": str(alert.severity)}
+    the host and the severity. The rule of an alert that has none is the one that cards name and buttons
+    silence, so a post and what is kept of it are judged alike."""
+    ours = {"rule": rule_name(alert), "host": alert.host, "severity": str(alert.severity)}
     return {**alert.labels, **{name: value for name, value in ours.items() if value}}
 
 

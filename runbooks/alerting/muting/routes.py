@@ -87,6 +87,11 @@ def muted(routing: Routing, way: Way, at: datetime) -> bool:
     return _in(routing, way.mute, at) or (bool(way.active) and not _in(routing, way.active, at))
 
 
+def held(routing: Routing, at: datetime) -> frozenset[str]:
+    """Return the names of the intervals in which an instant lies."""
+    return frozenset(name for name in routing.intervals if _in(routing, (name,), at))
+
+
 def muted_everywhere(routing: Routing, labels: Mapping[str, str], at: datetime) -> str | None:
     """Return who made every way of an alert mute at an instant (empty when nobody is named); None
     when one of them speaks."""

@@ -22,7 +22,16 @@ from runbooks.alerting.oncall.rungs import Turn
 from runbooks.alerting.policy import POLICY
 from runbooks.kit import Kit
 from runbooks.walk import OPERATIONS
-from storage.records import Customer, Delivery, DeliveryState, Incident, IncidentState, Lane
+from storage.records import (
+    AGAIN,
+    Customer,
+    Delivery,
+    DeliveryState,
+    Incident,
+    IncidentState,
+    Lane,
+    StormPhase,
+)
 from storage.roster import Callee, Escalation, Policy, Rung, RungState
 from storage.store import Unit
 
@@ -33,6 +42,9 @@ DEFAULT = rungs.from_minutes((5, 15, 30), 30)
 
 HELD_AFTER = timedelta(minutes=2)
 """A call that has not gone out so long after it was made is not waited for: its platform may be down."""
+
+MADE = frozenset({RungState.DONE, RungState.HELD})
+"""The calls that may have an entry which has yet to go out."""
 
 REFUSED_WITHIN = timedelta(hours=1)
 """A call that fails later than this after it was made hastens nothing: the watchdog names it."""
@@ -68,7 +80,8 @@ async def stop(unit: Unit, incident: Incident, at: datetime) -> None:
     hidden or over: in the transaction that says so.
 
     Only the first is an acknowledgement; a silence or a closing by hand is something that a person
-    did, an end by itself and a planned window are not.
+    did, an end by itself and a planned window are not. What somebody does after it had stopped is no
+    answer to it. Calls that have yet to go out are taken back.
     """
     last = await unit.escalations.last(incident.id)
     if last is None:
@@ -78,17 +91,58 @@ async def stop(unit: Unit, incident: Incident, at: datetime) -> None:
     acted = acked or (resolved and incident.resolved_by is not None)
     if not acked and not resolved:
         acted = await _silenced(incident.id, unit)
+    climbs = last.stopped_at is None
     known = replace(
         last,
-        acted_at=last.acted_at or at if acted else last.acted_at,
-        stopped_at=last.stopped_at or at,
-        acked_at=last.acked_at or at if acked else last.acked_at,
+        acted_at=at if acted and climbs else last.acted_at,
+        stopped_at=at if climbs else last.stopped_at,
+        acked_at=at if acked and climbs else last.acked_at,
         resolved_at=at if resolved else last.resolved_at,
     )
     await unit.escalations.save(known)
-    for rung in await unit.escalations.rungs(last.incident, last.round):
-        if rung.state is RungState.DUE:
-            await unit.escalations.mark(replace(rung, state=RungState.STOPPED, at=at))
+    if not climbs:
+        return
+    there = await unit.escalations.rungs(last.incident, last.round)
+    due = [rung for rung in there if rung.state is RungState.DUE]
+    await unit.escalations.mark_all([replace(rung, state=RungState.STOPPED, at=at) for rung in due])
+    await _recall(there, _ended(incident, silenced=acted), unit)
+
+
+def _ended(incident: Incident, *, silenced: bool) -> str:
+    """Say why nobody needs to hear of an incident any more."""
+    match incident.state:
+        case IncidentState.ACKED:
+            return "已确认"
+        case IncidentState.RESOLVED:
+            return "已关闭" if incident.resolved_by else "已恢复"
+    return "已静默" if silenced else "严重告警已恢复或已隐藏"
+
+
+async def _recall(known: Sequence[Rung], why: str, unit: Unit) -> None:
+    """Take back those of a climb's calls that have yet to go out, unless they tell of others that
+    still climb. `known` are its rungs; it has stopped."""
+    made = sorted({rung.told for rung in known if rung.state in MADE and rung.told})
+    # What was in doubt is told by a copy: that is taken back, and its call perhaps arrived.
+    waiting = await unit.outbox.waiting([*made, *(f"{key}{AGAIN}" for key in made)])
+    if not waiting:
+        return
+    still = await unit.escalations.still_told([key.removesuffix(AGAIN) for key in waiting])
+    gone = [key for key in waiting if key.removesuffix(AGAIN) not in still]
+    await unit.outbox.recall(gone, why)
+    # Also those of climbs that had stopped before this one, the last that it told of.
+    told = [rung for rung in await unit.escalations.told_by(gone) if rung.state in MADE]
+    climbs = await _climbs(told, unit)
+    await unit.escalations.mark_all(
+        [
+            replace(
+                rung,
+                state=RungState.WITHDRAWN,
+                at=climbs[rung.incident, rung.round].stopped_at,
+                note=_noted(rung, f"没有送出就撤回：{why}"),
+            )
+            for rung in told
+        ]
+    )
 
 
 async def _silenced(incident: int, unit: Unit) -> bool:
@@ -148,15 +202,16 @@ async def climb(kit: Kit) -> int:
         for rung, why in await _queued(now, unit):
             await _note_held(rung, why, now, unit)
         late = [rung for rung in await unit.escalations.due(now) if now - rung.due > rungs.LATE]
-        made = 0
+        made: list[Turn] = []
         # What cannot be called makes the next way due at once, and that is called as well.
         while there := await _ready(now, kit.house.escalate_together, unit):
             for call in there:
                 await _make(call, now, kit.chats, unit)
-                made += len(call.turns)
+                made += call.turns
+        await _redraw(made, now, unit)
         if late:
             await _confess(late, now, unit)
-    return made
+    return len(made)
 
 
 async def alarm(key: str, card: Card, now: datetime, unit: Unit) -> bool:
@@ -216,8 +271,7 @@ async def _failed(
     """Write down why a call has not arrived, and return whose it is."""
     found = await unit.escalations.climb(rung.incident, rung.round)
     assert found is not None
-    note = "；".join(part for part in (rung.note, why) if part)
-    await unit.escalations.mark(replace(rung, state=state, note=note))
+    await unit.escalations.mark(replace(rung, state=state, note=_noted(rung, why)))
     customer = await unit.customers.get(found.customer)
     assert customer is not None
     return found, customer
@@ -281,9 +335,7 @@ async def _make(call: Call, now: datetime, chats: Mapping[str, ChatPlatform], un
             state=state,
             at=now,
             name=call.whom.name,
-            note="；".join(
-                part for part in (turn.rung.note, said, calls.beside(order, turn)) if part
-            ),
+            note=_noted(turn.rung, said, calls.beside(order, turn)),
             told=told,
         )
         for turn in call.turns
@@ -301,6 +353,11 @@ async def _make(call: Call, now: datetime, chats: Mapping[str, ChatPlatform], un
         for turn in call.turns:
             await _sooner(turn.rung, turn.climb, f"上一种方式失败：{entry}", now, unit)
     await _go_on(call.turns, now, unit)
+
+
+def _noted(rung: Rung, *more: str) -> str:
+    """Return a rung's note with more said in it."""
+    return "；".join(part for part in (rung.note, *more) if part)
 
 
 async def _sooner(rung: Rung, climb: Escalation, why: str, now: datetime, unit: Unit) -> None:
@@ -345,6 +402,20 @@ async def _go_on(turns: Sequence[Turn], now: datetime, unit: Unit) -> None:
             for rung in rungs.lap(turn.climb, rungs.next_lap(turn.climb, turn.rung.lap, now))
         ]
     )
+
+
+async def _redraw(made: Sequence[Turn], now: datetime, unit: Unit) -> None:
+    """Have those cards drawn that say when somebody is called next: in a storm its one card, which
+    speaks for all."""
+    incidents: dict[int, set[int]] = {}
+    for turn in made:
+        incidents.setdefault(turn.climb.customer, set()).add(turn.climb.incident)
+    for customer, numbers in sorted(incidents.items()):
+        calm = (await unit.incidents.storm(customer)).phase is StormPhase.NORMAL
+        own = [f"incident:{number}" for number in sorted(numbers)]
+        for key in own if calm else [f"storm:{customer}"]:
+            if card := await unit.outbox.living(key):
+                await unit.outbox.mark(key, card.chat, now)
 
 
 async def _confess(late: Sequence[Rung], now: datetime, unit: Unit) -> None:

@@ -30,12 +30,12 @@ def called(shift: Shift) -> str:
 
 
 def described(layer: Layer) -> str:
-    """Return a layer's people in their order, its hours and its turns."""
+    """Return a layer's people in their order, its hours and its turns, and from when these count."""
     whole = layer.begins == layer.ends == time(0)
     hours = "全天" if whole else f"{layer.begins:%H:%M}-{layer.ends:%H:%M}"
     return (
         f"{' → '.join(layer.people)}，{_DAY_NAMES[layer.days]} {hours}，"
-        f"每 {layer.every} 天 {layer.handoff:%H:%M} 交接"
+        f"每 {layer.every} 天 {layer.handoff:%H:%M} 交接，自 {layer.since.isoformat()} 起"
     )
 
 

@@ -14,6 +14,9 @@ from storage.roster import Escalation, Level, Policy, Rung, RungState, Way
 LATE = timedelta(seconds=60)
 """A call that was made so much after its deadline is late, and that is an alarm of its own."""
 
+SETTLED = timedelta(minutes=5)
+"""A call that is younger may still be on its way; one that took longer arrived too late."""
+
 BREATH = LATE / 2
 """After a call, how long the same person is left in peace from incidents that began since then: they
 could not be named in it. Half of what is late, so that nobody's deadline is missed for it."""
@@ -138,13 +141,16 @@ def sooner(known: Sequence[Rung], failed: Rung, between: int, now: datetime) -> 
 
 def resumed(known: Sequence[Rung], between: int, at: datetime) -> tuple[Rung, ...]:
     """Return what is owed again when a climb that had stopped goes on `at`: by its old deadlines, and
-    what came due meanwhile at once, `between` seconds from one to the next."""
-    stopped = [rung for rung in known if rung.state is RungState.STOPPED]
+    what came due meanwhile, or was called and heard by nobody, at once, `between` seconds from one to
+    the next."""
+    unheard = {RungState.STOPPED, RungState.WITHDRAWN}
+    stopped = [rung for rung in known if rung.state in unheard]
     return tuple(
         replace(
             rung,
             state=RungState.DUE,
             at=None,
+            told="",
             due=at + timedelta(seconds=between * place) if rung.due < at else rung.due,
         )
         for place, rung in enumerate(sorted(stopped, key=lambda each: (each.due, each.key)))
@@ -204,6 +210,8 @@ def _wrong(owed: Rung, real: Rung | None) -> str:
             return f"没有人可以通知（{real.note}）"
         case Rung(state=RungState.STOPPED, at=at) if at and at - owed.due > LATE:
             return f"确认之前 {int((at - owed.due).total_seconds())} 秒到期，没有执行"
+        case Rung(state=RungState.WITHDRAWN, at=at) if at and at - owed.due > SETTLED:
+            return f"{int((at - owed.due).total_seconds()) // 60} 分钟没有送出，之后撤回"
         case Rung(state=RungState.DONE | RungState.HELD, at=at) if at and at - owed.due > LATE:
             return f"晚了 {int((at - owed.due).total_seconds())} 秒"
     return ""
