@@ -10,7 +10,7 @@ PORT ?= 8080
 # The tests start the bot many times over: it is compiled once.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test chaos bench check format clean
+.PHONY: demo test suite chaos bench check style types format clean
 
 $(VENV)/.installed: requirements.lock requirements-test.lock
 	$(PYTHON) -m venv $(VENV)
@@ -26,7 +26,11 @@ $(VENV)/.ready: requirements.lock
 demo: $(if $(wildcard $(VENV)/.installed),,$(VENV)/.ready)
 	$(BIN)/python -m bot demo --port $(PORT)
 
-test: check
+# What is quick to say comes first; the types are looked at beside the tests, which often wait.
+test: style
+	$(MAKE) --no-print-directory --jobs 2 types suite
+
+suite: $(VENV)/.installed
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 chaos: $(VENV)/.installed
@@ -38,11 +42,15 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m bench.press
 	$(BIN)/python -m bench.start
 
-check: $(VENV)/.installed
+check: style types
+
+style: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+types: $(VENV)/.installed
+	$(BIN)/mypy
 
 format: $(VENV)/.installed
 	$(BIN)/ruff format .
