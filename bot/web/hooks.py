@@ -81,6 +81,7 @@ TOO_SLOW = Said(503, "内容太久没有发完，请重试 / it took too long to
 NOT_POSTED = Said(405, "请用 POST 发送 / POST it")
 BUSY = Said(503, "暂时存不下，请重试 / cannot be kept just now, try again")
 KEPT = b'{"ok":true}'
+ILL = "内容无法识别，原因在给发送方的 400 应答里 / it cannot be read, our answer says why"
 
 
 def router(hook: Hook) -> APIRouter:
@@ -223,8 +224,13 @@ class Hook:
                 new = await _keep(self._kit, customer, name, vigilops.decode(body))
                 return _json({"ok": True, "new": new})
             kept = await self._accept(customer, source, body)
-        except (Refused, UsageError) as refused:
-            await self._tell(customer, source, str(refused))
+        except Refused as refused:
+            if refused.said != CUT_OFF:  # it had no answer, and comes again
+                await self._tell(customer, source, refused.said.text)
+            raise
+        except UsageError:
+            # Not its own words: they may repeat what was posted, and a card and a log keep it.
+            await self._tell(customer, source, ILL)
             raise
         await self._door.used(key, token)
         return kept
@@ -232,8 +238,6 @@ class Hook:
     async def _tell(self, customer: int, source: Source, why: str) -> None:
         """Tell operations that a post of a known customer was not taken, once an hour for a source:
         else its sender alone would know, and senders do not try such a post again."""
-        if why == CUT_OFF.text:
-            return  # it had no answer, and comes again
         now = self._kit.clock.now()
         log.warning("post refused", customer=customer, source=source.name, reason=why)
         key = f"refused:{customer}:{source.name}:{now:%Y%m%d%H}"

@@ -153,8 +153,8 @@ async def reconsider(customer: Customer, now: datetime, house: House, unit: Unit
 
 async def look(kit: Kit) -> int:
     """Do what is due by the clock alone: storms that have calmed down, alerts that nothing hides
-    any more or that a time of day does, such as have lasted, and criticals that fire on though somebody closed their incident;
-    return how many customers were looked at. Raises an ExceptionGroup when some could not be: the
+    any more or that a time of day does, such as have lasted, and criticals that fire on though
+    somebody closed their incident; return how many customers were looked at. Raises an ExceptionGroup when some could not be: the
     others were, nevertheless."""
     now = kit.clock.now()
     async with kit.store.view() as unit:

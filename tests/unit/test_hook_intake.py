@@ -257,10 +257,14 @@ async def test_what_is_refused_of_a_customer_is_told_to_operations_once_an_hour(
     assert (await stage.post("alertmanager", b"{", Secret("nobody's"))).status_code == 404
     (first,) = await told()
     assert "Alertmanager" in first
+    odd = json.dumps({"alerts": [{"status": "t0ken-of-theirs", "labels": 1}]}).encode()
+    answer = await stage.post("grafana", odd, token_of("grafana"))
+    assert (answer.status_code, len(await told())) == (400, 2)
+    assert not any("t0ken" in each for each in await told())
     await clock.sleep(3600)
     assert (await stage.post("alertmanager", b"x" * (hooks.MOST + 1))).status_code == 413
     assert any("8 MB" in each for each in await told())
-    assert len(await told()) == 2
+    assert len(await told()) == 3
 
 
 JSON = st.recursive(
