@@ -14,11 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.words import Severity
 from storage.records import Incident, IncidentState, Inflow, KnownAlert, Storm, StormPhase
-from storage.rows import to_record, to_row
+from storage.rows import parts, to_record, to_row
 from storage.tables import alert_cursors, alerts_known, incidents, storms
-
-MANY = 500
-"""Names in one question: databases have an end to what they take."""
 
 UNRESOLVED = (str(IncidentState.OPEN), str(IncidentState.ACKED))
 _SEEN = alerts_known.c.firing & (alerts_known.c.hidden == "")
@@ -94,10 +91,10 @@ class Incidents:
     ) -> dict[str, Incident]:
         """Return each group's newest incident that is open, or was resolved after `since`."""
         found: dict[str, Incident] = {}
-        for start in range(0, len(groups), MANY):
+        for part in parts(groups):
             there = await self._incidents(
                 (incidents.c.customer == customer)
-                & incidents.c.group.in_(groups[start : start + MANY])
+                & incidents.c.group.in_(part)
                 & (incidents.c.state.in_(UNRESOLVED) | (incidents.c.resolved_at >= since))
             )
             for incident in there:
@@ -131,11 +128,11 @@ class Incidents:
         for source, fingerprint in names:
             by_source.setdefault(source, []).append(fingerprint)
         for source, fingerprints in by_source.items():
-            for start in range(0, len(fingerprints), MANY):
+            for part in parts(fingerprints):
                 where = (
                     (alerts_known.c.customer == customer)
                     & (alerts_known.c.source == source)
-                    & alerts_known.c.fingerprint.in_(fingerprints[start : start + MANY])
+                    & alerts_known.c.fingerprint.in_(part)
                 )
                 for alert in await self._alerts(where):
                     found[source, alert.fingerprint] = alert
@@ -180,13 +177,10 @@ class Incidents:
         fires at all is not in it, one whose firing alerts are all hidden has 0."""
         seen = sa.func.sum(sa.case((alerts_known.c.hidden == "", 1), else_=0))
         found: dict[int, int] = {}
-        for start in range(0, len(numbers), MANY):
+        for part in parts(numbers):
             rows = await self._db.execute(
                 sa.select(alerts_known.c.incident, seen)
-                .where(
-                    alerts_known.c.incident.in_(numbers[start : start + MANY])
-                    & alerts_known.c.firing
-                )
+                .where(alerts_known.c.incident.in_(part) & alerts_known.c.firing)
                 .group_by(alerts_known.c.incident)
             )
             found.update({number: int(count) for number, count in rows})
@@ -195,8 +189,8 @@ class Incidents:
     async def loud(self, numbers: Sequence[int]) -> set[int]:
         """Return which of these incidents have a critical that fires and is seen."""
         found: set[int] = set()
-        for start in range(0, len(numbers), MANY):
-            some = alerts_known.c.incident.in_(numbers[start : start + MANY])
+        for part in parts(numbers):
+            some = alerts_known.c.incident.in_(part)
             critical = alerts_known.c.severity == str(Severity.CRITICAL)
             found.update(
                 await self._db.scalars(
