@@ -1,11 +1,7 @@
 """The bot that is killed while alerts come in: intake over HTTP, fold, sender, ladder, all as it runs.
 
-    python tests/chaos/alerting.py FOLDER DATABASE_URL BEGAN
-
-For each number in its standard input it begins a process that is the bot, and that kills itself at
-that instant (0: never); it says `lives PID`, `listens PORT`, and `ended CODE` when it is dead. What
-takes long to load is loaded once: nothing else outlives a bot but its files and its database.
-The clock runs SPEED times as fast, and reads the same in every life, because it counts from BEGAN
+A life of it begins with FOLDER, DATABASE_URL, BEGAN and KILL_AT (`tests/chaos/mother.py`). It says
+`listens PORT`, and kills itself at the instant KILL_AT (0: never). The clock runs SPEED times as fast, and reads the same in every life, because it counts from BEGAN
 (seconds of the epoch). On SIGTERM a bot does what is left, minute by minute until every storm is
 over, and ends.
 """
@@ -13,9 +9,7 @@ over, and ends.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -33,6 +27,7 @@ from runbooks.kit import House, Kit
 from storage.intake import Intake, Row
 from storage.vault import Seal
 from tests.chaos.child import Fate, MortalChat, MortalStore, journal
+from tests.chaos.mother import say
 
 LI, ZHAO = Person("web", "li", "李工"), Person("web", "zhao", "赵工")
 EPOCH = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
@@ -107,8 +102,9 @@ async def quiet(kit: Kit, web: MortalChat, intake: Intake) -> bool:
     return web.quiet and not heads and not await intake.after(cursors.get(ALL, 0), 1)
 
 
-async def main(folder: Path, url: str, began: float, kill_at: str) -> None:
-    fate, clock, nobody = Fate(kill_at), RacingClock(began), cast("Any", None)
+async def main(place: str, url: str, began: str, kill_at: str) -> None:
+    folder = Path(place)
+    fate, clock, nobody = Fate(kill_at), RacingClock(float(began)), cast("Any", None)
     async with AsyncExitStack() as stack:
         taken = stack.enter_context(listening("127.0.0.1", 0))
         store = await stack.enter_async_context(MortalStore(url, Seal(Seal.new_key()), fate))
@@ -127,25 +123,3 @@ async def main(folder: Path, url: str, began: float, kill_at: str) -> None:
         say(f"listens {taken.getsockname()[1]}")
         await tick(kit, clock, told)
         await settle(kit, clock, web, intake)
-
-
-def live(folder: Path, url: str, began: float, kill_at: str) -> None:
-    """Be one bot, from its start to its end, and say how it ended."""
-    bot = os.fork()
-    if not bot:
-        asyncio.run(main(folder, url, began, kill_at))
-        os._exit(0)
-    say(f"lives {bot}")
-    _, status = os.waitpid(bot, 0)
-    say(f"ended {os.waitstatus_to_exitcode(status)}")
-
-
-def say(words: str) -> None:
-    """Write a line by one system call: a kill cannot take half of it back."""
-    os.write(1, f"{words}\n".encode())
-
-
-if __name__ == "__main__":
-    place, address, epoch = sys.argv[1:]
-    for line in sys.stdin:
-        live(Path(place), address, float(epoch), line.strip())

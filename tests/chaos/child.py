@@ -1,9 +1,7 @@
 """The program that is killed: the real bot over a small book, with a fate that counts instants.
 
-    python tests/chaos/child.py FOLDER DATABASE_URL KILL_AT
-
-It works until nothing is left that it could do by itself, prints where its run stands as JSON
-and ends; at the instant of the number or the name KILL_AT (0: never) it kills itself with SIGKILL. Everything that
+A life of it begins with FOLDER, DATABASE_URL and KILL_AT (`tests/chaos/mother.py`). It works until
+nothing is left that it could do by itself, says where its run stands as JSON and ends; at the instant of the number or the name KILL_AT (0: never) it kills itself with SIGKILL. Everything that
 outlives it is in the folder and in the database: the chat's file, the world's file of deeds.
 """
 
@@ -13,7 +11,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -41,6 +38,7 @@ from storage.journal import journal_in
 from storage.records import Customer, Delivery, DeliveryState, Lane, Member, Run, RunStatus
 from storage.store import Store, Unit
 from storage.vault import Seal
+from tests.chaos import mother
 
 LI = Person("web", "li", "李工")
 ZHAO = Person("web", "zhao", "赵主管")
@@ -274,7 +272,8 @@ async def settled(store: Store, web: MortalChat, clock: SystemClock) -> Run:
     raise TimeoutError("the bot hangs")
 
 
-async def main(folder: Path, url: str, kill_at: str) -> None:
+async def main(place: str, url: str, kill_at: str) -> None:
+    folder = Path(place)
     fate = Fate(kill_at)
     world, clock = World(folder / "world.log", fate), SystemClock()
     book = book_of(world)
@@ -299,8 +298,4 @@ async def main(folder: Path, url: str, kill_at: str) -> None:
                 run = await settled(store, web, clock)
                 for task in tasks:
                     task.cancel()
-    sys.stdout.write(json.dumps({"status": run.status, "instants": fate.instants}))
-
-
-if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
+    mother.say(json.dumps({"status": run.status, "instants": fate.instants}))

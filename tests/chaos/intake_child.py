@@ -1,8 +1,6 @@
 """The program that is killed: the hooks over a real intake, under load from within.
 
-    python tests/chaos/intake_child.py DATABASE_URL FIRST
-
-Each post has a number, from FIRST on. A number is written to standard output when, and only when,
+A life of it begins with DATABASE_URL and FIRST (`tests/chaos/mother.py`). Each post has a number, from FIRST on. A number is written to standard output when, and only when,
 its post was answered 200; the writing is one system call, so a kill cannot take it back.
 """
 
@@ -10,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-import sys
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -26,6 +22,7 @@ from storage.intake import Intake
 from storage.records import Customer
 from storage.store import Store
 from storage.vault import Seal
+from tests.chaos.mother import say
 
 TOKEN = Secret("t" * 43)
 SENDERS = 16
@@ -36,7 +33,7 @@ BODY = (
 )
 
 
-async def main(url: str, first: int) -> None:
+async def main(url: str, first: str) -> None:
     nobody = cast("Any", None)
     async with Store(url, Seal(Seal.new_key())) as store, Intake(url) as intake:
         await store.create()
@@ -49,7 +46,7 @@ async def main(url: str, first: int) -> None:
         kit = Kit(SystemClock(), store, {}, nobody, nobody, nobody)
         app.include_router(router(Hook(kit, intake)))
         transport = httpx.ASGITransport(app)
-        numbers = itertools.count(first)
+        numbers = itertools.count(int(first))
         async with httpx.AsyncClient(transport=transport, base_url="http://bot") as web:
 
             async def send() -> None:
@@ -57,10 +54,6 @@ async def main(url: str, first: int) -> None:
                     body = BODY % (number, number)
                     answer = await web.post(f"/hooks/alertmanager/{TOKEN.reveal()}", content=body)
                     if answer.status_code == OK:
-                        os.write(1, f"{number}\n".encode())
+                        say(str(number))
 
             await asyncio.gather(*(send() for _ in range(SENDERS)))
-
-
-if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2])))

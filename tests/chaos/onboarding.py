@@ -1,19 +1,16 @@
 """The bot that is killed in the middle of the real onboarding; its world outlives it.
 
-    python tests/chaos/onboarding.py FOLDER DATABASE_URL KILL_AT
-
-It plays the people, too: whoever a gate waits for acts in the web chat, twice where that must not
-matter. It ends when the run is done, and prints its instants as JSON; at the instant KILL_AT it
-kills itself with SIGKILL. KILL_AT is a number (0: never), or `LINE:NUMBER`, counted from the
+A life of it begins with FOLDER, DATABASE_URL and KILL_AT (`tests/chaos/mother.py`). It plays the
+people, too: whoever a gate waits for acts in the web chat, twice where that must not matter. It
+ends when the run is done, and says its instants as JSON; at the instant KILL_AT it kills itself
+with SIGKILL. KILL_AT is a number (0: never), or `LINE:NUMBER`, counted from the
 first commit that finds the run at that line. Servers, monitor and model are in other processes:
 `stage.json` in the folder says where.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -43,6 +40,7 @@ from storage.journal import journal_at
 from storage.records import Member, Run, RunStatus
 from storage.store import Store
 from storage.vault import Seal
+from tests.chaos import mother
 from tests.chaos.child import Fate, MortalChat, MortalStore
 
 PATIENCE = timedelta(seconds=120)
@@ -280,7 +278,8 @@ def journal_url(folder: Path, url: str) -> str:
     return f"sqlite:///{folder / 'engine.db'}" if url.startswith("sqlite") else url
 
 
-async def main(folder: Path, url: str, kill_at: str) -> None:
+async def main(place: str, url: str, kill_at: str) -> None:
+    folder = Path(place)
     fate, clock = LineFate(kill_at), SystemClock()
     stage = msgspec.json.decode((folder / "stage.json").read_bytes(), type=Stage)
     house = house_of(stage)
@@ -306,8 +305,4 @@ async def main(folder: Path, url: str, kill_at: str) -> None:
         bot = await stack.enter_async_context(working(kit, journal))
         await stack.enter_async_context(serving(create_api(kit, bot, None), taken))
         run = await People(store, web, stage).live()
-    sys.stdout.write(json.dumps({"status": run.status, "instants": fate.instants}))
-
-
-if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
+    mother.say(json.dumps({"status": run.status, "instants": fate.instants}))

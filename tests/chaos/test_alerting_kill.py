@@ -15,11 +15,10 @@ import os
 import random
 import re
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -38,11 +37,11 @@ from storage.roster import Callee, Layer, Level, Policy, Roster, Rung, RungState
 from storage.store import Store
 from storage.vault import Seal
 from tests.chaos.alerting import EPOCH, LI, ZHAO, RacingClock
-from tests.chaos.test_kill import NEVER, ROOT, SEED, both, database
+from tests.chaos.mother import KILLED, Mother, mother
+from tests.chaos.test_kill import NEVER, SEED, both, database
 
 __all__ = ["database"]  # the fixture
 
-CHILD = Path(__file__).with_name("alerting.py")
 KILLS = 5
 OFTEN = 80
 INSTANTS = 250
@@ -162,7 +161,7 @@ class Story:
     url: str
     dice: random.Random
     began: float
-    mother: asyncio.subprocess.Process
+    born: Mother
     web: httpx.AsyncClient
     monitors: list[Monitor] = field(default_factory=list)
     deaths: int = 0
@@ -187,7 +186,7 @@ class Story:
                 life = await self._live(instant, after)
                 await life.ended.wait()
                 self.deaths += 1
-                assert life.code == -signal.SIGKILL, f"VIGILBOT_SEED={SEED}"
+                assert life.code == KILLED, f"VIGILBOT_SEED={SEED}"
                 await self._acknowledge()
             self.over = True
             life = await self._live(NEVER, -1)
@@ -202,10 +201,9 @@ class Story:
 
     async def _live(self, instant: str, answers: int) -> Life:
         """Begin a life, and return it once it listens, or is over before."""
-        assert self.mother.stdin
-        self.mother.stdin.write(f"{instant}\n".encode())
-        life = Life(int(await self._heard("lives")), answers)
-        word, number = (await self._line()).split()
+        words = (str(self.folder), self.url, str(self.began), instant)
+        life = Life(await self.born.begin(*words), answers)
+        word, number = (await self.born.line()).split()
         if word == "listens":
             life.address = f"http://127.0.0.1:{number}"
             self._life = life
@@ -217,19 +215,11 @@ class Story:
         return life
 
     async def _dies(self, life: Life) -> None:
-        life.code = int(await self._heard("ended"))
+        life.code, said = await self.born.end()
+        assert not said
         self._begun.clear()
         self._life = None
         life.ended.set()
-
-    async def _heard(self, word: str) -> str:
-        said, number = (await self._line()).split()
-        assert said == word
-        return number
-
-    async def _line(self) -> str:
-        assert self.mother.stdout
-        return (await self.mother.stdout.readline()).decode()
 
     # -- those who post -----------------------------------------------------------------------
 
@@ -446,21 +436,9 @@ def check_calls(ledger: Ledger) -> None:
 async def staged(folder: Path, url: str) -> AsyncIterator[Story]:
     """Have somebody who begins lives, and the last of them ended when this is left."""
     began, dice = time.time(), random.Random(SEED)
-    mother = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "ignore", str(CHILD), str(folder), url, str(began)),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        async with httpx.AsyncClient(timeout=60) as web:
-            monitors = [Monitor(f"m{n}", dice) for n in range(MONITORS)]
-            yield Story(folder, url, dice, began, mother, web, monitors)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(mother.pid, signal.SIGKILL)
-        await mother.wait()
+    async with mother("tests.chaos.alerting") as born, httpx.AsyncClient(timeout=60) as web:
+        monitors = [Monitor(f"m{n}", dice) for n in range(MONITORS)]
+        yield Story(folder, url, dice, began, born, web, monitors)
 
 
 async def play(folder: Path, url: str, kills: int, longer: int) -> None:

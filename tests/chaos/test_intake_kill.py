@@ -6,22 +6,19 @@ same again); `make chaos` does it often.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import random
 import signal
-import sys
-from pathlib import Path
 
 import pytest
 
 from storage.intake import Intake
-from tests.chaos.test_kill import ROOT, SEED, both, database
+from tests.chaos.mother import KILLED, Mother, mother
+from tests.chaos.test_kill import SEED, both, database
 
 __all__ = ["database"]  # the fixture
 
-CHILD = Path(__file__).with_name("intake_child.py")
 KILLS = 3
 OFTEN = 40
 MOST = 400
@@ -30,31 +27,23 @@ MOST = 400
 pytestmark = pytest.mark.timeout(300)
 
 
-async def life(url: str, first: int, answers: int) -> list[int]:
+async def life(born: Mother, url: str, first: int, answers: int) -> list[int]:
     """Run the program until it has answered so often, kill it, and return what it answered."""
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "ignore", str(CHILD), url, str(first)),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert child.stdout is not None
-    assert child.stderr is not None
-    lines = [await child.stdout.readline() for _ in range(answers)]
-    assert lines[-1], (await child.stderr.read()).decode()
-    child.send_signal(signal.SIGKILL)
-    lines += (await child.stdout.read()).splitlines(keepends=True)
-    await child.stderr.read()
-    assert await child.wait() == -signal.SIGKILL
-    return [int(line) for line in lines]
+    pid = await born.begin(url, str(first))
+    lines = [await born.line() for _ in range(answers)]
+    os.kill(pid, signal.SIGKILL)
+    code, rest = await born.end()
+    assert code == KILLED
+    return [int(line) for line in lines + rest]
 
 
 async def story(url: str, kills: int) -> None:
     dice = random.Random(SEED)
     answered: list[int] = []
-    for _ in range(kills):
-        first = max(answered, default=0) + 1000
-        answered += await life(url, first, dice.randint(1, MOST))
+    async with mother("tests.chaos.intake_child") as born:
+        for _ in range(kills):
+            first = max(answered, default=0) + 1000
+            answered += await life(born, url, first, dice.randint(1, MOST))
     async with Intake(url) as intake:
         posts = await intake.after(0, 1_000_000)
     kept = [int(json.loads(post.body)["alerts"][0]["fingerprint"]) for post in posts]

@@ -6,12 +6,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import random
-import signal
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -28,9 +25,8 @@ from storage.records import EffectState, LineState, RunStatus
 from storage.store import Store
 from storage.vault import Seal
 from tests.chaos.child import HOSTS, ZHAO
+from tests.chaos.mother import KILLED, Mother, mother
 
-ROOT = Path(__file__).parents[2]
-CHILD = Path(__file__).with_name("child.py")
 SEED = int(os.environ.get("VIGILBOT_SEED") or random.SystemRandom().randrange(1_000_000))
 KILLS = 5
 """In the short form, on each database."""
@@ -62,33 +58,27 @@ class Story:
         """Start the bot again and again until its run is done."""
         left = iter(kills)
         quiet = 0
-        while quiet < LOOKS:
-            kill_at = next(left, NEVER)
-            quiet += kill_at == NEVER
-            status = await self._life(kill_at)
-            if status == RunStatus.DONE:
-                return
-            if status == RunStatus.WAITING:
-                await self._press_twice()
-            elif status == RunStatus.STUCK:
-                await self._answer()
+        async with mother("tests.chaos.child") as born:
+            while quiet < LOOKS:
+                kill_at = next(left, NEVER)
+                quiet += kill_at == NEVER
+                status = await self._life(born, kill_at)
+                if status == RunStatus.DONE:
+                    return
+                if status == RunStatus.WAITING:
+                    await self._press_twice()
+                elif status == RunStatus.STUCK:
+                    await self._answer()
         raise AssertionError(f"not done: {status}")
 
-    async def _life(self, kill_at: str) -> str:
+    async def _life(self, born: Mother, kill_at: str) -> str:
         """Run the bot until it has nothing to do, or dies; return its run's status then."""
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-W", "ignore", str(CHILD)),
-            *(str(self.folder), self.url, kill_at),
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await child.communicate()
-        if kill_at != NEVER and child.returncode == -signal.SIGKILL:
+        code, said = await born.life(str(self.folder), self.url, kill_at)
+        if kill_at != NEVER and code == KILLED:
             self.deaths += 1
             return "killed"
-        assert child.returncode == 0, err.decode()
-        told = json.loads(out)
+        assert code == 0, said
+        told = json.loads(said[-1])
         self.instants.append(told["instants"])
         return str(told["status"])
 

@@ -3,11 +3,8 @@ missed and nobody is called twice."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
-import signal
-import sys
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -20,33 +17,15 @@ from runbooks.walk import OPERATIONS
 from storage.records import Customer, Incident, IncidentState, Member
 from storage.roster import Callee, Layer, Level, Policy, Roster, RungState
 from storage.store import Store
+from tests.chaos.mother import KILLED, mother
 from tests.conftest import HandClock
 
-ROOT = Path(__file__).parents[2]
-CHILD = Path(__file__).with_name("ladder.py")
 SEED = int(os.environ.get("VIGILBOT_SEED") or random.SystemRandom().randrange(1_000_000))
 KILLS = 5
 INSTANTS = 65
 """A life that is not killed makes a few more statements than that."""
 LI, ZHAO = Person("web", "li", "李工"), Person("web", "zhao", "赵工")
 INCIDENTS = (7, 8)
-
-
-async def life(folder: Path, url: str, now: datetime, kill_at: int) -> tuple[int, int]:
-    """Live once; return how it ended and how many statements it made."""
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(CHILD),
-        str(folder),
-        url,
-        now.isoformat(),
-        str(kill_at),
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    out, _ = await child.communicate()
-    return child.returncode or 0, int(out or 0)
 
 
 async def begin(store: Store, folder: Path, now: datetime) -> None:
@@ -77,11 +56,14 @@ async def test_a_killed_ladder_calls_everybody_once(
     await begin(store, tmp_path, clock.now())
     now = clock.now() + timedelta(minutes=6, seconds=30)
     drawn = random.Random(SEED)
-    ends = [await life(tmp_path, url, now, drawn.randrange(1, INSTANTS)) for _ in range(KILLS)]
-    assert ends[0] == (-signal.SIGKILL, 0), f"VIGILBOT_SEED={SEED}"
-    assert {ended for ended, _ in ends} <= {0, -signal.SIGKILL}, f"VIGILBOT_SEED={SEED}"
-    ended, statements = await life(tmp_path, url, now, 0)
-    assert (ended, statements > 0) == (0, True), f"VIGILBOT_SEED={SEED}"
+    given = (str(tmp_path), url, now.isoformat())
+    async with mother("tests.chaos.ladder") as born:
+        instants = [str(drawn.randrange(1, INSTANTS)) for _ in range(KILLS)]
+        ends = [await born.life(*given, instant) for instant in instants]
+        assert ends[0] == (KILLED, []), f"VIGILBOT_SEED={SEED}"
+        assert {ended for ended, _ in ends} <= {0, KILLED}, f"VIGILBOT_SEED={SEED}"
+        ended, (statements,) = await born.life(*given, "0")
+    assert (ended, int(statements) > 0) == (0, True), f"VIGILBOT_SEED={SEED}"
     async with store.view() as unit:
         for number in INCIDENTS:
             rungs = await unit.escalations.rungs(number, 1)

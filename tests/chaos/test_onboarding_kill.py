@@ -11,9 +11,7 @@ import asyncio
 import json
 import os
 import random
-import signal
 import socket
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -35,10 +33,10 @@ from storage.audit import first_break
 from storage.records import LineState, Run, RunStatus
 from storage.store import Store
 from storage.vault import Seal
+from tests.chaos.mother import KILLED, Mother, mother
 from tests.chaos.onboarding import TITLE, Stage
-from tests.chaos.test_kill import NEVER, ROOT, SEED, fresh
+from tests.chaos.test_kill import NEVER, SEED, fresh
 
-CHILD = Path(__file__).with_name("onboarding.py")
 EVERY = int(os.environ.get("VIGILBOT_EVERY") or 40)
 """The long form kills at each so-manieth instant: a whole story has about 500."""
 PHASES = (("contract", 60), ("deploy", 100), ("rules", 150))
@@ -78,32 +76,21 @@ class Story:
 
     async def tell(self, kills: Iterable[str]) -> None:
         """Start the bot again and again until its run is done."""
-        for kill_at in kills:
-            await self._life(kill_at)
-        for _ in range(LIVES):
-            if await self._life(NEVER) == RunStatus.DONE:
-                return
+        async with mother("tests.chaos.onboarding") as born:
+            for kill_at in kills:
+                await self._life(born, kill_at)
+            for _ in range(LIVES):
+                if await self._life(born, NEVER) == RunStatus.DONE:
+                    return
         raise AssertionError("never done")
 
-    async def _life(self, kill_at: str) -> str:
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-W", "ignore", str(CHILD)),
-            *(str(self.folder), self.url, kill_at),
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            out, err = await child.communicate()
-        finally:
-            if child.returncode is None:
-                child.kill()
-                await child.wait()
-        if kill_at != NEVER and child.returncode == -signal.SIGKILL:
+    async def _life(self, born: Mother, kill_at: str) -> str:
+        code, said = await born.life(str(self.folder), self.url, kill_at)
+        if kill_at != NEVER and code == KILLED:
             self.deaths += 1
             return "killed"
-        assert child.returncode == 0, err.decode()[-3000:]
-        told = json.loads(out)
+        assert code == 0, said
+        told = json.loads(said[-1])
         self.instants.append(told["instants"])
         return str(told["status"])
 
