@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,12 @@ settings.load_profile("loaded")
 
 # As the program does it: what structlog does by itself takes a second for each exception.
 logs.configure()
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays to the end: no collection of garbage need look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 class HandClock:

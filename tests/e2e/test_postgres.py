@@ -14,7 +14,8 @@ from adapters.words import Person, Role
 from storage.records import Member
 from storage.store import Store
 from storage.vault import Seal
-from tests.chaos.test_kill import ROOT, fresh
+from tests.chaos.mother import ROOT
+from tests.chaos.test_kill import fresh
 
 LI = Person("web", "li", "李工")
 ZHAO = Person("web", "zhao", "赵主管")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from functools import cache
 from typing import Any, cast
 
 import uvicorn
@@ -16,27 +17,35 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from bot.demo.vigilops import alarms, people, watching
 from bot.demo.vigilops.traps import Down
-from bot.demo.vigilops.wire import Broken, TooMany, say_broken, say_http_error, say_too_many
+from bot.demo.vigilops.wire import (
+    WORLD,
+    Broken,
+    TooMany,
+    say_broken,
+    say_http_error,
+    say_too_many,
+)
 from bot.demo.vigilops.world import World
 
 Lines = dict[tuple[str, int], asyncio.Transport]
+LINES = "vigilops.lines"
+"""Where a request carries the connections of its world."""
 
 
 class Gate:
     """Stands before every route: traps, and saving before the answer leaves."""
 
-    def __init__(self, app: ASGIApp, world: World, lines: Lines) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.world = world
-        self.lines = lines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        traps = self.world.traps
+        world: World = scope[WORLD]
+        traps = world.traps
         request = f"{scope['method']} {scope['path']}"
-        if traps.is_down(self.world.now()):
+        if traps.is_down(world.now()):
             if traps.down_as is Down.RESET:
                 await self._cut(scope, receive)
                 return
@@ -52,7 +61,7 @@ class Gate:
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._done(scope["method"], request)
+                self._done(world, scope["method"], request)
             if not cut and not broken:
                 await send(message)
 
@@ -62,13 +71,14 @@ class Gate:
         elif broken:
             raise Broken
 
-    def _done(self, method: str, request: str) -> None:
+    def _done(self, world: World, method: str, request: str) -> None:
         if method != "GET":
-            self.world.save()
-        self.world.traps.go_on(request)
+            world.save()
+        world.traps.go_on(request)
 
     async def _cut(self, scope: Scope, receive: Receive) -> None:
-        line = self.lines.get(tuple(scope["client"] or ("", 0)))
+        lines: Lines = scope[LINES]
+        line = lines.get(tuple(scope["client"] or ("", 0)))
         if line is None:
             raise ConnectionResetError  # not behind `serve`
         line.abort()
@@ -76,12 +86,21 @@ class Gate:
             pass
 
 
-def create_app(world: World) -> FastAPI:
-    """Build the monitor over a world."""
+def create_app(world: World, lines: Lines | None = None) -> ASGIApp:
+    """Build the monitor over a world; `lines` are its connections, which can then be cut."""
+    there = {WORLD: world, LINES: {} if lines is None else lines}
+
+    async def monitor(scope: Scope, receive: Receive, send: Send) -> None:
+        await _program()({**scope, **there}, receive, send)
+
+    return monitor
+
+
+@cache
+def _program() -> FastAPI:
+    """Return what all worlds have in common: putting it together takes longer than most answers."""
     app = FastAPI(title="VigilOps stand-in", version="2026.03.14-beta.1")
-    app.state.world = world
-    app.state.lines = lines = cast("Lines", {})
-    app.add_middleware(Gate, world=world, lines=lines)
+    app.add_middleware(Gate)
     app.add_exception_handler(HTTPException, say_http_error)
     app.add_exception_handler(TooMany, say_too_many)
     app.add_exception_handler(Exception, say_broken)
@@ -110,10 +129,10 @@ def _protocol(lines: Lines) -> type[asyncio.Protocol]:
 @contextlib.asynccontextmanager
 async def serve(world: World, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
     """Serve a world until left, and give its base URL; port 0 takes a free one."""
-    app = create_app(world)
+    lines: Lines = {}
     config = uvicorn.Config(
-        app,
-        http=_protocol(app.state.lines),
+        create_app(world, lines),
+        http=_protocol(lines),
         ws="none",
         lifespan="off",
         log_config=None,

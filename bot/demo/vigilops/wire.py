@@ -54,8 +54,12 @@ async def say_broken(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(BROKEN, 500)
 
 
+WORLD = "vigilops.world"
+"""Where a request carries the world that it is made to."""
+
+
 def world_of(request: Request) -> World:
-    return cast("World", request.app.state.world)
+    return cast("World", request.scope[WORLD])
 
 
 W = Annotated[World, Depends(world_of)]
