@@ -24,7 +24,7 @@ class _Here(WeCom):
 
     def __init__(self, sim: WeComSim, clock: SimClock, state: Path) -> None:
         super().__init__(
-            BOT_ID, Secret(SECRET), state=state, clock=clock, public_url="http://bot", ack=0.3
+            BOT_ID, Secret(SECRET), state=state, clock=clock, public_url="http://bot", ack=2.0
         )
         self._sim = sim
 

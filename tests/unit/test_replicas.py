@@ -64,7 +64,7 @@ class Pair:
             public_url="http://bot",
             lease=lease,
             shared=Shared(self.store, "wecom"),
-            ack=0.3,
+            ack=2.0,
         )
 
         async def draw(key: str, unit: Unit) -> Card:

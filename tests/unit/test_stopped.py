@@ -57,7 +57,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
             state=tmp_path / "wecom.sqlite",
             clock=clock,
             ws_url=sim.ws_url,
-            ack=0.3,
+            ack=2.0,
         ) as link,
     ):
         yield Scene(sim, link, clock)

@@ -55,7 +55,7 @@ class Scene:
             clock=self.clock,
             ws_url=self.sim.ws_url,
             public_url="http://bot",
-            ack=0.3,
+            ack=2.0,
             **more,
         )
 
