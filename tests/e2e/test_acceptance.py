@@ -456,26 +456,26 @@ async def test_who_joins_later_signs_by_name_when_it_is_one_persons(play: Play) 
     assert "已签 1" in plain(await play.drawn())
 
 
-@pytest.mark.parametrize(
-    ("who", "said"),
-    [
+async def test_nobody_else_can_sign(play: Play) -> None:
+    """Of another company, of ours, unknown with an approver's name, from another platform."""
+    await play.reach_signing(Tier.BASIC)
+    action = await play.action(await play.verb("sign-"))
+    for who, said in (
         (OTHER, "只能在贵公司自己的群里操作"),
         (LI, "只有名单上的验收人"),
         (ZHAO, "只有名单上的验收人"),
         (Person("web", "new", "孙总监"), "只有名单上的验收人"),
         (Person("link", "陈总", "陈总"), ""),
-    ],
-)
-async def test_nobody_else_can_sign(play: Play, who: Person, said: str) -> None:
-    """Of another company, of ours, unknown with an approver's name, from another platform."""
-    await play.reach_signing(Tier.BASIC)
-    action = await play.action(await play.verb("sign-"))
-    chat = Chat("link", play.group.id) if who.platform == "link" else play.group
-    await play.inbox.take(Click("x1", chat, who, action, play.kit.clock.now()))
-    async with play.store.view() as unit:
-        assert await unit.signatures.of("r1") == []
-    if said:
-        assert said in await play.said()
+    ):
+        chat = Chat("link", play.group.id) if who.platform == "link" else play.group
+        before = len(play.web.history(play.group))
+        click = Click(f"by {who.id}", chat, who, action, play.kit.clock.now())
+        await play.inbox.take(click)
+        async with play.store.view() as unit:
+            assert await unit.signatures.of("r1") == [], who
+        if said:
+            assert said in await play.said(), who
+            assert len(play.web.history(play.group)) == before + 1, "each is answered for itself"
 
 
 async def test_five_wrong_codes_lock_a_link_and_a_new_one_works(play: Play) -> None:
@@ -578,9 +578,9 @@ async def test_staff_cannot_say_for_the_customer_that_they_were_trained(play: Pl
     assert (await play.run()).line == "training"
 
 
-@pytest.mark.parametrize(
-    ("text", "need", "said"),
-    [
+async def test_a_wrong_list_of_approvers_is_answered_with_what_to_write(play: Play) -> None:
+    await play.begin(Tier.BASIC)
+    for text, need, said in (
         ("", "1", "1 到 20 位"),
         ("王经理\n王经理", "1", "第 2 行"),
         ("王经理 / 王经理", "1", "重复"),
@@ -590,14 +590,12 @@ async def test_staff_cannot_say_for_the_customer_that_they_were_trained(play: Pl
         ("王经理", "2", "1 到 1"),
         ("王经理", "0", "1 到 1"),
         ("王经理", "²", "1 到 1"),
-    ],
-)
-async def test_a_wrong_list_of_approvers_is_answered_with_what_to_write(
-    play: Play, text: str, need: str, said: str
-) -> None:
-    await play.begin(Tier.BASIC)
-    assert said in await play.fill(LI, "yes", {"approvers": text, "need": need})
-    assert (await play.run()).line == "approvers"
+    ):
+        before = len(play.web.history(play.group))
+        told = await play.fill(LI, "yes", {"approvers": text, "need": need})
+        assert said in told, (text, need)
+        assert len(play.web.history(play.group)) == before + 1, "each is answered for itself"
+        assert (await play.run()).line == "approvers"
 
 
 def test_two_people_of_one_name_are_nobody_until_it_is_clear_who() -> None:

@@ -110,6 +110,7 @@ def test_no_bytes_break_it(body: bytes) -> None:
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     st.lists,
+    max_leaves=5,
 )
 
 
