@@ -35,6 +35,7 @@ suite: $(VENV)/.installed
 
 chaos: $(VENV)/.installed
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m chaos_long --durations=0 tests/chaos tests/contract
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m hypothesis --hypothesis-profile long --timeout 1800
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m bench.ssh_fanout $(if $(ANSIBLE),--ansible $(ANSIBLE))

@@ -20,8 +20,10 @@ from storage.vault import Seal
 from tests import blank
 
 # A shared, loaded machine is slow and not wrong: nothing is judged by the time that it took.
-settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("loaded")
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("short", PATIENT, max_examples=50)
+settings.register_profile("long", PATIENT, max_examples=1000)  # of `make chaos`
+settings.load_profile("short")
 
 # As the program does it: what structlog does by itself takes a second for each exception.
 logs.configure()
