@@ -154,7 +154,10 @@ def pieces(lines: Iterable[str]) -> list[str]:
 def _split(line: str) -> list[str]:
     parts: list[str] = []
     while size(line) > VALUE_BYTES:
-        head = line.encode()[:VALUE_BYTES].decode(errors="ignore").rstrip("\\")
+        head = line.encode()[:VALUE_BYTES].decode(errors="ignore")
+        # A sign stays with the backslash that escapes it; a pair of them is one sign.
+        if (len(head) - len(head.rstrip("\\"))) % 2:
+            head = head[:-1]
         parts.append(head)
         line = line[len(head) :]
     return [*parts, line]

@@ -181,6 +181,16 @@ def test_a_long_card_is_spread_over_its_paragraphs() -> None:
     assert read.replace("\n", "").endswith("长" * 1_000)
 
 
+@pytest.mark.parametrize("lead", range(4))
+@pytest.mark.parametrize("sign", ["\\", "\\*", "*"])
+def test_a_line_of_backslashes_ends(sign: str, lead: int) -> None:
+    """A monitor may write nothing else: it is cut between its signs, and none of them is lost."""
+    text = "a" * lead + sign * 1_200
+    parts = draw.pieces([draw.escape(text)])
+    assert all(draw.size(part) <= draw.VALUE_BYTES for part in parts)
+    assert "".join(sim.read(part) for part in parts) == text
+
+
 def test_a_form_is_cut_where_its_bytes_end() -> None:
     """Whatever the length of its inputs, no part of a form is too long for its variable."""
     for length in range(100):
