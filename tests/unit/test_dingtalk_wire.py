@@ -191,6 +191,17 @@ def test_a_line_of_backslashes_ends(sign: str, lead: int) -> None:
     assert "".join(sim.read(part) for part in parts) == text
 
 
+def test_a_link_that_no_value_holds_is_left_out_and_said() -> None:
+    """The longest address that fits is a button; one byte more costs the card its link alone."""
+    bare = draw.draw(Card("c", blocks=(Buttons((Button("看", url="x"),)),)), CHAT)
+    room = draw.VALUE_BYTES - draw.size(bare["buttons1"]) + 1
+    for length, there in ((room, True), (room + 1, False)):
+        row = Buttons((Button("确认", "ack"), Button("看", url="x" * length)))
+        read = sim.shown(draw.draw(Card("告警", blocks=(row,)), CHAT))
+        assert ("[看](x" in read, f"看：{draw.FAR}" in read) == (there, not there)
+        assert "[确认](ack)" in read
+
+
 def test_a_form_is_cut_where_its_bytes_end() -> None:
     """Whatever the length of its inputs, no part of a form is too long for its variable."""
     for length in range(100):
