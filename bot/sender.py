@@ -77,6 +77,7 @@ class Sender:
         self._clock = clock
         self._budget = Budget()
         self._teller = Teller()
+        self._since = clock.now()
         self._drawn: dict[str, datetime] = {}
         self._gathering: set[str] = set()
         """Living cards that wait for their digest: not even an alarm is looked at all the time."""
@@ -221,7 +222,9 @@ class Sender:
         if entry.living in self._doubted and not (edits and living.receipt):
             card = replace(card, title=card.title + DOUBTED)
         if edits:
-            receipt = await _show(entry, living, card, platform)
+            # Tried before us, by a process that may have been killed in the middle.
+            tried = entry.tries > 0 or entry.at < self._since
+            receipt = await _show(entry, living, card, platform, tried=tried)
         else:
             anew = f"{living.key}#{living.version}" if living.receipt else entry.key
             receipt = await self._teller.show(living, card, platform, anew, now)
@@ -329,15 +332,25 @@ def _spare(entry: Delivery, platform: ChatPlatform) -> None:
         raise Transient(why, retry_after=ASK_AGAIN, fault=Fault.REFUSED)
 
 
-async def _show(entry: Delivery, living: LivingCard, card: Card, platform: ChatPlatform) -> Receipt:
+async def _show(
+    entry: Delivery, living: LivingCard, card: Card, platform: ChatPlatform, *, tried: bool
+) -> Receipt:
     """Edit in place; post anew where the platform cannot edit, or has lost the message.
 
     The first post has its entry's key: the same after a restart, and another one after a doubt.
+    What an earlier try has posted under that key shows what was so at that time, and is edited.
     """
-    anew = f"{living.key}#{living.version}"
-    if not living.receipt:
-        return await platform.send(living.chat, card, key=entry.key)
+    key = entry.key
+    if living.receipt:
+        try:
+            return await platform.edit(Receipt(living.chat, living.receipt), card)
+        except Permanent:
+            key = f"{living.key}#{living.version}"
+    receipt = await platform.send(living.chat, card, key=key)
+    if not tried:
+        return receipt
     try:
-        return await platform.edit(Receipt(living.chat, living.receipt), card)
-    except Permanent:
-        return await platform.send(living.chat, card, key=anew)
+        edited = await platform.edit(receipt, card)
+    except Permanent:  # it is there, though perhaps as it was
+        return receipt
+    return replace(edited, messages=receipt.messages + edited.messages)

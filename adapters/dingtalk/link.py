@@ -226,7 +226,8 @@ class DingTalk:
             answer = await self._calls.ask("POST", path, "发卡片", json=body)
             if why := refusals.undelivered(answer):
                 raise Permanent(f"钉钉没有把卡片投到会话里：{why}", fault=Fault.REFUSED)
-            self._draw(out_track, card, params)
+            # What it shows is not known: one that an unseen try has made keeps its first data.
+            self._memory.keep(self._clock.now(), ("card", out_track, dumps(card)))
         return Receipt(chat, out_track)
 
     async def edit(self, receipt: Receipt, card: Card) -> Receipt:
@@ -242,7 +243,8 @@ class DingTalk:
         self._shown.pop(receipt.id, None)
         body = wire.update_card(receipt.id, params)
         await self._calls.ask("PUT", "/v1.0/card/instances", "更新卡片", json=body)
-        self._draw(receipt.id, card, params)
+        self._memory.keep(self._clock.now(), ("card", receipt.id, dumps(card)))
+        self._shown[receipt.id] = draw.digest(params)
         return receipt
 
     async def open_chat(self, title: str, members: Sequence[Person], *, key: str) -> Chat:
@@ -566,10 +568,6 @@ class DingTalk:
             await self._calls.client().post(address, json=body)
         except (httpx.HTTPError, httpx.InvalidURL) as problem:
             _log.warning("dingtalk_reply", problem=type(problem).__name__)
-
-    def _draw(self, out_track: str, card: Card, params: dict[str, str]) -> None:
-        self._memory.keep(self._clock.now(), ("card", out_track, dumps(card)))
-        self._shown[out_track] = draw.digest(params)
 
     def _pace(self, out_track: str) -> None:
         now = self._clock.now()

@@ -273,6 +273,8 @@ class Feishu:
 
     async def _renew(self, old: Receipt, card: Card) -> Receipt:
         heir = await self.send(old.chat, card, key=f"renew:{old.id}")
+        # One that an unseen try has posted shows what was so at that time.
+        await self._again(wire.patch_card(heir.id, card), heir.id)
         try:
             await self._again(wire.patch_card(old.id, draw.moved(card)), old.id)
         except Permanent as problem:  # the bot was off for two weeks: the old card stays as it is

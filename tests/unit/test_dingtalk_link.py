@@ -119,6 +119,18 @@ async def test_a_card_that_went_wrong_is_there_once_when_it_is_sent_again(
         assert far.sim.seen(chat) == ["【再见】"]
 
 
+async def test_a_card_that_an_unseen_post_made_is_brought_up_to_date(far: Far) -> None:
+    """DingTalk keeps the first data of an outTrackId: what the second try brought is not shown yet."""
+    async with far.client() as link:
+        chat = await group(link)
+        far.sim.go_wrong("/v1.0/card/instances/createAndDeliver", Wrong.DROPPED)
+        with pytest.raises(Transient):
+            await link.send(chat, say("旧"), key="1")
+        receipt = await link.send(chat, say("新"), key="1")
+        await link.edit(receipt, say("新"))
+        assert far.sim.seen(chat) == ["【新】"]
+
+
 @pytest.mark.parametrize("how", [Wrong.QPS, Wrong.MONTH, Wrong.HTML])
 async def test_a_refused_message_may_be_sent_again(far: Far, how: Wrong) -> None:
     """What was surely not done leaves no mark on its key."""

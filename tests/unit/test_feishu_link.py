@@ -335,6 +335,20 @@ async def test_a_living_card_is_posted_anew_before_feishu_lets_it_die(sim: Feish
         assert await feishu.edit(heir, say("四")) == heir
 
 
+async def test_an_heir_whose_post_nobody_saw_is_brought_up_to_date(sim: FeishuSim) -> None:
+    """Feishu keeps what was posted first under a uuid; the edit that asks again knows more."""
+    async with link(sim) as feishu:
+        chat = await feishu.open_chat("客户甲", [LI], key="1")
+        old = await feishu.send(chat, say("第 1 天"), key="card")
+        await now(sim).sleep(timedelta(days=13).total_seconds())
+        sim.misbehave("POST /open-apis/im/v1/messages", Fault.LOST)
+        with pytest.raises(Transient):
+            await feishu.edit(old, say("第 13 天"))
+        heir = await feishu.edit(old, say("第 14 天"))
+        assert [one.title for one in sim.seen(chat.id) if isinstance(one, Card)][1:] == ["第 14 天"]
+        assert heir != old
+
+
 async def test_a_card_that_died_while_the_bot_was_off_has_one_heir(sim: FeishuSim) -> None:
     """Feishu refuses to touch the old one by then; that is no reason to post a third."""
     async with link(sim) as feishu:

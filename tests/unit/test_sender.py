@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
@@ -46,6 +47,8 @@ class Paper:
     posts: dict[str, Card | str] = field(default_factory=dict)
     edits: int = 0
     faults: list[Exception] = field(default_factory=list)
+    lost: list[BaseException] = field(default_factory=list)
+    """How the next posts end though they are done."""
     hang: asyncio.Event | None = None
     hung: asyncio.Event = field(default_factory=asyncio.Event)
     said: asyncio.Event = field(default_factory=asyncio.Event)
@@ -67,6 +70,9 @@ class Paper:
     ) -> None: ...
 
     async def send(self, chat: Chat, card: Card, *, key: str) -> Receipt:
+        if self.lost:
+            self.posts.setdefault(key, card)
+            raise self.lost.pop(0)
         self._fault()
         if self.hang and chat == GROUP:
             self.hung.set()
@@ -279,6 +285,28 @@ async def test_a_living_card_that_the_platform_lost_is_posted_anew(
         await clock.sleep(1)
         await sender.drain()
     assert paper.posts == {"run:r1#1": say("第 1 版"), "run:r1#2": say("第 2 版")}
+
+
+@pytest.mark.parametrize(
+    "how", [Transient("没有答复"), asyncio.CancelledError()], ids=["lost", "kill"]
+)
+async def test_a_card_whose_first_post_nobody_saw_shows_what_is_so_now(
+    store: Store, sender: Sender, paper: Paper, clock: Any, how: BaseException
+) -> None:
+    """A platform that knows the key names the card that is there, as it was posted: what came since
+    would be missing on it until the next fact, a button among it."""
+    paper.lost = [how]
+    async with store.unit() as unit:
+        await unit.outbox.mark("run:r1", GROUP, clock.now())
+    with suppress(asyncio.CancelledError):
+        await sender.drain()
+    assert paper.posts == {"run:r1#1": say("第 1 版")}
+    async with store.unit() as unit:
+        await unit.outbox.mark("run:r1", GROUP, clock.now())
+    await clock.sleep(1)
+    heir = Sender(store, {"paper": paper}, sender._draw, clock)
+    await (heir if isinstance(how, asyncio.CancelledError) else sender).drain()
+    assert paper.posts == {"run:r1#1": say("第 2 版")}
 
 
 async def test_progress_leaves_room_for_an_alarm(
