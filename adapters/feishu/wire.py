@@ -595,10 +595,10 @@ def callback(
     try:
         outer = json.loads(body)
         inner = json.loads(decrypt(outer["encrypt"], encrypt_key)) if encrypt_key else outer
-        said = inner.get("token") or (inner.get("header") or {}).get("token") or ""
-    except (ValueError, KeyError, AttributeError, TypeError) as problem:
+        said = str(inner.get("token") or (inner.get("header") or {}).get("token") or "").encode()
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as problem:
         raise Permanent("飞书回调解不开：请核对 Encrypt Key", fault=Fault.REFUSED) from problem
-    if not hmac.compare_digest(str(said).encode(), token.reveal().encode()):
+    if not hmac.compare_digest(said, token.reveal().encode()):
         raise Permanent("飞书回调的 Verification Token 不对", fault=Fault.REFUSED)
     if challenge(inner) is None and encrypt_key:
         if not signed(headers, body, encrypt_key):

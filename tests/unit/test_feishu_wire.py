@@ -42,7 +42,7 @@ from adapters.feishu import draw, wire
 from adapters.feishu.socket import Fragments, pause
 from adapters.feishu.wire import Attached
 from adapters.port import InDoubt, Permanent, Transient
-from adapters.words import Chat, Click, File, Message, Person, Secret, Submission
+from adapters.words import NOTHING, Chat, Click, File, Message, Person, Secret, Submission
 from tests.charts import COLUMNS, COURSE
 from tests.sim.feishu import read, wrong_in
 
@@ -499,6 +499,18 @@ def test_a_callback_is_refused_that_is_forged_old_or_garbled() -> None:
     for garbled in (b"", b"[]", b'{"encrypt": 1}', b'{"encrypt": "AAAA"}', b'{"encrypt": "***"}'):
         with pytest.raises(Permanent, match="Encrypt Key"):
             opened(headers(garbled), garbled)
+
+
+@pytest.mark.parametrize("key", [KEY, NOTHING], ids=["sealed", "open"])
+@pytest.mark.parametrize(
+    "body",
+    [b"[" * 100_000, b'{"token": "\\ud800"}', b'{"encrypt": "\\ud800"}'],
+    ids=["deep", "half-token", "half-sealed"],
+)
+def test_a_hostile_callback_is_refused_and_breaks_nothing(body: bytes, key: Secret) -> None:
+    """Whoever finds the address may post: nesting without end, half a character."""
+    with pytest.raises(Permanent):
+        wire.callback({}, body, encrypt_key=key, token=Secret("t"), now=NOW)
 
 
 def test_an_unsealed_body_is_not_taken_where_a_key_is_set() -> None:
