@@ -519,13 +519,16 @@ def posted_by(person: str, items: Sequence[Json]) -> tuple[Attached, ...]:
     """Return the files that one person posted, out of a chat's history; the oldest first."""
     files: list[Attached] = []
     for item in items:
-        if not item.get("deleted") and (item.get("sender") or {}).get("id") == person:
+        if (item.get("sender") or {}).get("id") == person:
             files[:0] = attached_to(item)
     return tuple(files)
 
 
 def attached_to(item: Json) -> tuple[Attached, ...]:
-    """Return the files of a message as the message API gives it."""
+    """Return the files of a message as the message API gives it; what was recalled has none, and
+    words in place of its JSON."""
+    if item.get("deleted"):
+        return ()
     content = (item.get("body") or {}).get("content", "")
     return contents(item["message_id"], item["msg_type"], content)[1]
 

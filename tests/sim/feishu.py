@@ -61,6 +61,8 @@ KEY_LIFE = timedelta(hours=1)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 INTERFACE = ((50, SECOND), (1000, MINUTE))
 """How often an app may call one interface (frequency-control)."""
+RECALLED = "This message was recalled"
+"""What stands in the place of a recalled message's content, whatever its type; it is no JSON."""
 UNREAD = 200
 """Urgent messages that a person may have unread (message/urgent_app)."""
 
@@ -187,6 +189,7 @@ class Posted:
     content: str
     at: datetime
     urgent: set[str] = field(default_factory=set)
+    recalled: bool = False
     unread: set[str] = field(default_factory=set)
     """To whom it is urgent and who has not looked."""
 
@@ -553,9 +556,9 @@ class FeishuSim:
             "chat_id": one.chat,
             "msg_type": one.kind,
             "create_time": _ms(one.at),
-            "deleted": False,
+            "deleted": one.recalled,
             "sender": {"id": one.sender, "id_type": "open_id"},
-            "body": {"content": one.content},
+            "body": {"content": RECALLED if one.recalled else one.content},
         }
 
     def _own(self, request: web.Request) -> Posted:
@@ -586,6 +589,8 @@ class FeishuSim:
         self._in_time(one.id)
         if one.sender != BOT or one.kind != "interactive":
             raise Refused(230017, "not the owner")
+        if one.recalled:
+            raise Refused(230011, "The message was recalled.")
         if self.clock.now() - one.at > timedelta(days=14):
             raise Refused(230031, "The message is too old to be updated")
         self._check("interactive", body["content"])

@@ -851,8 +851,10 @@ async def test_an_answer_to_a_message_without_a_file_is_a_message(sim: FeishuSim
     async with link(sim) as feishu:
         chat = await feishu.open_chat("客户甲", [LI], key="k")
         card = await feishu.send(chat, button(), key="1")
+        list_ = sim.post_file(LI.id, chat.id, File("服务器.csv", b"1"))
+        list_.recalled = True
         reader = Reader(feishu)
-        for parent in (card.id, "om_recalled"):
+        for parent in (card.id, "om_gone", list_.id):
             await sim.deliver(sim.said(LI.id, chat.id, "@Vigilbot 好的", parent))
             message = await reader.next()
             assert isinstance(message, Message)
