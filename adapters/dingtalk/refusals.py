@@ -17,6 +17,9 @@ HTTP_TOO_MANY = 429
 HTTP_SERVER = 500
 HTTP_BAD = 400
 
+STALE_TOKEN = frozenset({"40014", "42001", "InvalidAuthentication"})
+"""What the old and the new interfaces say of a token that they do not know."""
+
 _QPS = ("qpslimit", "90018", "90002", "toomuch.msg")
 _MONTH = ("apicountlimitfororg", "90020")
 _EDITION = ("serverquota", "forbidden", "accessdenied", "nopermission", "receivercount", "edition")
@@ -36,6 +39,8 @@ def refusal(status: int, text: str, *, doing: str, repeatable: bool) -> OutsideE
     if any(mark in low for mark in _MONTH):
         reason = f"钉钉本月的接口调用次数用完了，{told}"
         return Transient(reason, retry_after=MONTH_PAUSE, fault=Fault.REFUSED)
+    if code_ in STALE_TOKEN:  # refused with a new one, too: it is no word about the deed
+        return Transient(f"钉钉暂时不认令牌，{told}", fault=Fault.REFUSED)
     if code_ == "1111" or (status < HTTP_SERVER and not parsed):
         reason = f"钉钉暂时封了本机地址或前面有代理，{doing}"
         return Transient(reason, retry_after=BANNED_PAUSE, fault=Fault.REFUSED)

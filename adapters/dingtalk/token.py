@@ -21,8 +21,6 @@ HEADER = "x-acs-dingtalk-access-token"
 EARLY = timedelta(minutes=5)
 """How long before its end a token is no longer used: a call under way must not outlive it."""
 HTTP_UNAUTHORIZED = 401
-INVALID = frozenset({"40014", "42001", "InvalidAuthentication"})
-"""What the old and the new interfaces say of a token that they do not know."""
 
 
 class _Token(msgspec.Struct):
@@ -102,7 +100,8 @@ class TokenAuth(httpx.Auth):
 
 
 def _refused(response: httpx.Response) -> bool:
-    return response.status_code == HTTP_UNAUTHORIZED or refusals.code(response.text)[0] in INVALID
+    code = refusals.code(response.text)[0]
+    return response.status_code == HTTP_UNAUTHORIZED or code in refusals.STALE_TOKEN
 
 
 class HideTokens(logging.Filter):

@@ -279,6 +279,8 @@ def refusal(status: int, headers: Mapping[str, str], body: Json | None) -> Outsi
         return Transient("飞书接口调用太频繁", retry_after=_pause(headers), fault=Fault.REFUSED)
     if isinstance(code, int) and code in SOON:
         return Transient("飞书正在处理同一个操作", retry_after=SOON[code], fault=Fault.REFUSED)
+    if isinstance(code, int) and code in STALE_TOKEN:  # refused with a new one, too
+        return Transient("飞书暂时不认令牌", fault=Fault.REFUSED)
     if code == 0 and status < 400:  # noqa: PLR2004 - the first status of a failure
         return None
     if code is None or status >= 500:  # noqa: PLR2004 - the server's own failures

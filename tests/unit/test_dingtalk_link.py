@@ -300,6 +300,23 @@ async def test_a_token_that_is_no_longer_known_is_renewed(far: Far) -> None:
         assert far.sim.calls.count(asked) == before + 1
 
 
+async def test_a_token_that_is_refused_again_costs_no_message(far: Far) -> None:
+    """Whatever DingTalk has against the token, it has nothing against the message."""
+    async with far.client() as link:
+        chat = await group(link)
+        deeds: list[tuple[str, Deed]] = [
+            ("/v1.0/card", lambda: link.send(chat, say("告警"), key="1")),
+            ("/v1.0/robot/ding", lambda: link.ring(LI, "醒醒", key="1")),
+        ]
+        for path, deed in deeds:
+            far.sim.go_wrong(path, Wrong.TOKEN, times=2)
+            with pytest.raises(Transient):
+                await deed()
+            await deed()
+        assert far.sim.seen(chat) == ["【告警】"]
+        assert far.sim.dings == [(LI.id, "醒醒")]
+
+
 async def test_a_secret_that_was_changed_is_not_shown(far: Far) -> None:
     """The platform may repeat what it was given; the error does not."""
     async with far.client() as link:

@@ -178,6 +178,18 @@ async def test_a_token_that_is_refused_is_renewed_at_once(sim: FeishuSim, deed: 
         assert sim.calls["POST /open-apis/auth/v3/tenant_access_token/internal"] == 2
 
 
+async def test_a_token_that_is_refused_again_costs_no_message(sim: FeishuSim) -> None:
+    """While half an hour of it remains Feishu hands out the same token, whoever refuses it: the word
+    was not the message's, which goes out when it is over."""
+    async with link(sim) as feishu:
+        chat = await feishu.open_chat("客户甲", [LI], key="k")
+        sim.misbehave("POST /open-apis/im/v1/messages", Fault.STALE, Fault.STALE)
+        with pytest.raises(Transient):
+            await feishu.send(chat, say("告警"), key="1")
+        await feishu.send(chat, say("告警"), key="1")
+        assert sim.seen(chat.id) == [say("告警")]
+
+
 @pytest.mark.parametrize("deed", [one for one in DEEDS if one != "ring-urgent"])
 async def test_a_missing_permission_is_named(sim: FeishuSim, deed: str) -> None:
     """What only a person can mend is Permanent, and says so in Chinese with the code."""
