@@ -159,13 +159,16 @@ def pieces(lines: Iterable[str]) -> list[str]:
 def _split(line: str) -> list[str]:
     parts: list[str] = []
     while size(line) > VALUE_BYTES:
-        head = line.encode()[:VALUE_BYTES].decode(errors="ignore")
-        # A sign stays with the backslash that escapes it; a pair of them is one sign.
-        if (len(head) - len(head.rstrip("\\"))) % 2:
-            head = head[:-1]
-        parts.append(head)
-        line = line[len(head) :]
+        parts.append(beginning(line, VALUE_BYTES))
+        line = line[len(parts[-1]) :]
     return [*parts, line]
+
+
+def beginning(markdown: str, most: int) -> str:
+    """Return what of escaped Markdown is within `most` bytes: a sign stays with the backslash that
+    escapes it, and a pair of them is one sign."""
+    head = markdown.encode()[:most].decode(errors="ignore")
+    return head[:-1] if (len(head) - len(head.rstrip("\\"))) % 2 else head
 
 
 def _rows(items: Sequence[Mapping[str, Any]], around: int = 0) -> list[str]:

@@ -197,18 +197,20 @@ def event_of(press: Press, event_id: str, at: datetime, values: Mapping[str, str
 def notice(text: str, sign: str) -> dict[str, Any]:
     """Return a callback's answer: the presser alone sees the text on the card.
 
-    There is no toast that a server can ask for, so the template has a private line for it.
+    There is no toast that a server can ask for, so the template has a private line for it, which
+    shows Markdown.
     """
+    said = draw.BREAK.join(draw.escape(line) for line in f"{sign}{text}".split("\n"))
     return {
         "cardUpdateOptions": {"updateCardDataByKey": True, "updatePrivateDataByKey": True},
-        "userPrivateData": {"cardParamMap": {draw.NOTICE: _short(sign + draw.clean(text))}},
+        "userPrivateData": {"cardParamMap": {draw.NOTICE: _short(said)}},
     }
 
 
 def _short(text: str) -> str:
     if draw.size(text) <= draw.VALUE_BYTES:
         return text
-    return text.encode()[:990].decode(errors="ignore") + "…"
+    return draw.beginning(text, 990) + "…"
 
 
 # -- what we ask of DingTalk --------------------------------------------------------------------

@@ -698,8 +698,10 @@ class DingTalkSim:
         only(answer, {"cardUpdateOptions", "cardData", "userPrivateData"})
         private = answer["userPrivateData"]["cardParamMap"]
         only(private, {draw.NOTICE})
+        if len(private[draw.NOTICE].encode()) > 1024:
+            raise Refused("请求失败")
         card.private.setdefault(person.id, {}).update(private)
-        return str(private[draw.NOTICE])
+        return read(str(private[draw.NOTICE]))
 
     async def press(self, person: Person, track: str, action: str) -> str:
         """Press the button of the card as it is now; asked whether they are sure, people are."""

@@ -181,6 +181,17 @@ def test_a_long_card_is_spread_over_its_paragraphs() -> None:
     assert read.replace("\n", "").endswith("长" * 1_000)
 
 
+@pytest.mark.parametrize("text", ["第 2 行：db_01_a\n第 3 行：*，#1 <b>", "\\" * 900, "字" * 900])
+def test_what_a_presser_is_told_is_read_as_it_is(text: str) -> None:
+    """The private line of the template is Markdown: names and rows of a bad list stay what they are,
+    and what does not fit ends in an ellipsis."""
+    told = wire.notice(text, wire.BAD_SIGN)["userPrivateData"]["cardParamMap"][draw.NOTICE]
+    assert draw.size(told) <= draw.VALUE_BYTES
+    read, _, cut = sim.read(told).partition("…")
+    assert f"{wire.BAD_SIGN}{text}".startswith(read)
+    assert (not cut, len(read) > 300 or read.endswith(text)) == (True, True)
+
+
 @pytest.mark.parametrize("lead", range(4))
 @pytest.mark.parametrize("sign", ["\\", "\\*", "*"])
 def test_a_line_of_backslashes_ends(sign: str, lead: int) -> None:
