@@ -37,8 +37,10 @@ once, and a message of the same uuid that is just being sent."""
 
 STALE_TOKEN = frozenset({99991661, 99991663, 99991664, 99991668})
 
+NO_SCOPE = 99991672
+
 REASONS = {
-    99991672: "应用缺少这个接口的权限，请在开发者后台开通并发布版本",
+    NO_SCOPE: "应用缺少这个接口的权限，请在开发者后台开通并发布版本",
     230001: "参数不对，或会话、消息不存在",
     230002: "机器人不在这个群里",
     230006: "应用没有启用机器人能力",
@@ -287,6 +289,11 @@ def refusal(status: int, headers: Mapping[str, str], body: Json | None) -> Outsi
         return InDoubt(f"飞书没有给出明确的答复（HTTP {status}）", fault=Fault.NETWORK)
     said = REASONS.get(code) or str(body.get("msg", "") if body else "")[:200]
     return Permanent(f"飞书拒绝：{said}（{code}）", fault=Fault.REFUSED)
+
+
+def is_unscoped(problem: Permanent) -> bool:
+    """Is it the app's permission that is missing, and not one in this chat?"""
+    return problem.reason.endswith(f"（{NO_SCOPE}）")
 
 
 def _pause(headers: Mapping[str, str]) -> float:

@@ -61,6 +61,8 @@ KEY_LIFE = timedelta(hours=1)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 INTERFACE = ((50, SECOND), (1000, MINUTE))
 """How often an app may call one interface (frequency-control)."""
+SAME_TOKEN = timedelta(minutes=30)
+"""While so much of a token remains it is handed out again; below that a second one beside it."""
 RECALLED = "This message was recalled"
 """What stands in the place of a recalled message's content, whatever its type; it is no JSON."""
 UNREAD = 200
@@ -178,6 +180,8 @@ class Group:
     owner: str = BOT
     managers: set[str] = field(default_factory=set)
     has_bot: bool = True
+    owner_pins: bool = False
+    """Only its owner and managers may pin (`pin_manage_setting`)."""
 
 
 @dataclass
@@ -431,9 +435,12 @@ class FeishuSim:
         body = await request.json()
         if body != {"app_id": self.app_id, "app_secret": self.secret}:
             return web.json_response({"code": 10014, "msg": "app secret invalid"})
-        token = f"t-{uuid4().hex}"
-        self.tokens[token] = self.clock.now() + timedelta(seconds=self.expire)
-        answer = {"code": 0, "msg": "ok", "tenant_access_token": token, "expire": self.expire}
+        now = self.clock.now()
+        young = [one for one, until in self.tokens.items() if until - now >= SAME_TOKEN]
+        token = young[-1] if young else f"t-{uuid4().hex}"
+        until = self.tokens.setdefault(token, now + timedelta(seconds=self.expire))
+        left = int((until - now).total_seconds())
+        answer = {"code": 0, "msg": "ok", "tenant_access_token": token, "expire": left}
         return web.json_response(answer)
 
     async def _bot_info(self, request: web.Request) -> web.Response:
@@ -633,6 +640,10 @@ class FeishuSim:
         body = await self._body(request, {"message_id"})
         if body["message_id"] not in self.posts:
             raise Refused(230001, "invalid message_id")
+        group = self.groups[self.posts[body["message_id"]].chat]
+        self._in_group(group)
+        if group.owner_pins and BOT not in {group.owner, *group.managers}:
+            raise Refused(230027, "no permission to pin in this chat")  # its code is not verified
         self.pins[body["message_id"]] = self.clock.now()
         return _ok(pin={"message_id": body["message_id"]})
 

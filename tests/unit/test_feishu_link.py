@@ -387,6 +387,21 @@ async def test_a_card_that_cannot_be_pinned_is_drawn_all_the_same(sim: FeishuSim
         assert not sim.pins
 
 
+async def test_a_group_where_the_bot_may_not_pin_costs_no_other_its_pin(sim: FeishuSim) -> None:
+    """One that was founded by hand and lets its owner alone pin is no missing permission."""
+    async with link(sim) as feishu:
+        by_hand = sim.found("客户甲", [LI.id])
+        by_hand.owner, by_hand.owner_pins = LI.id, True
+        theirs = Chat("feishu", by_hand.id)
+        ours = await feishu.open_chat("客户乙", [WANG], key="k")
+        cards = [await feishu.send(chat, say("一"), key=chat.id) for chat in (theirs, ours)]
+        for text in ("二", "三"):
+            for card in cards:
+                await feishu.edit(card, say(text))
+        assert list(sim.pins) == [cards[1].id]
+        assert sim.calls["POST /open-apis/im/v1/pins"] == 2
+
+
 async def test_a_storm_of_calls_keeps_to_the_limits(sim: FeishuSim) -> None:
     """Five a second are Feishu's limit for a chat and for a message: nothing is refused."""
     async with link(sim) as feishu:
