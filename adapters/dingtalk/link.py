@@ -554,10 +554,8 @@ class DingTalk:
             else:
                 if person.id not in (answer.get("failedList") or ()):
                     return done(answer, "openDingId")
-        param = {"title": "紧急", "text": draw.BREAK.join(map(draw.escape, text.split("\n")))}
-        chat = wire.direct(person)
-        path, message = wire.message(chat, "sampleMarkdown", param, robot=self._robot)
-        return await self._robot_says(path, message, chat)
+        path, message = wire.urgent(person, text, robot=self._robot)
+        return await self._robot_says(path, message, wire.direct(person))
 
     async def _reply(self, address: str, text: str) -> None:
         """Answer at a sessionWebhook; it is no part of the durable outbox, so errors end here."""

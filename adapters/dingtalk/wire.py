@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +26,8 @@ MESSAGE_BYTES = 15_000
 FILE_BYTES = 20_000_000
 GROUP_NAME_CHARS = 256
 DING_CHARS = 500
+LINE_CHARS = 60
+"""Characters of a line in a call that is too long for DingTalk."""
 
 DIRECT = "user:"
 """A chat's id is a group's openConversationId, or this and the userId of one person."""
@@ -291,8 +293,34 @@ def ding(person: Person, text: str, *, robot: str) -> dict[str, Any]:
         "robotCode": robot,
         "remindType": 1,
         "receiverUserIdList": [person.id],
-        "content": draw.clean(text)[:DING_CHARS],
+        "content": shortened(draw.clean(text), lambda said: len(said) <= DING_CHARS)[:DING_CHARS],
     }
+
+
+def urgent(person: Person, text: str, *, robot: str) -> tuple[str, Any]:
+    """Return (path, body) of the message that stands for a DING where the edition has none."""
+
+    def param(said: str) -> dict[str, str]:
+        return {"title": "紧急", "text": draw.BREAK.join(map(draw.escape, said.split("\n")))}
+
+    text = shortened(text, lambda said: draw.size(draw.compact(param(said))) <= MESSAGE_BYTES)
+    return message(direct(person), "sampleMarkdown", param(text), robot=robot)
+
+
+def shortened(text: str, fits: Callable[[str], bool]) -> str:
+    """Return a call's words, where they do not fit with their long lines cut, and then with fewer of
+    them: what comes first says whom and what it is about, the last line what to do."""
+    if fits(text):
+        return text
+    *lines, last = text.split("\n")
+    told = [line if len(line) <= LINE_CHARS else f"{line[: LINE_CHARS - 1]}…" for line in lines]
+    if fits("\n".join((*told, last))):
+        return "\n".join((*told, last))
+    for kept in range(len(told) - 1, 0, -1):
+        left = f"……另有 {len(told) - kept} 行"
+        if fits(short := "\n".join((*told[:kept], left, last))):
+            return short
+    return text
 
 
 def scene_group(

@@ -245,6 +245,24 @@ async def test_a_ring_without_the_edition_becomes_a_message(far: Far) -> None:
         assert far.sim.calls.count("POST /v1.0/robot/ding/send") == 1
 
 
+@pytest.mark.parametrize("edition", [True, False])
+async def test_a_call_about_many_long_incidents_reaches_the_person(far: Far, edition: bool) -> None:
+    """Twenty of them, each with the longest title: whom, how many and what to do are there, and
+    that something is left out; refused or cut off it would wake nobody who knows why."""
+    far.sim.edition_has_ding = edition
+    lines = [f"#{n} {'数据库主从_延迟' * 50}：无人确认 5 分钟" for n in range(20)]
+    text = "\n".join(
+        ["【告警升级 @Li】", "事件：20 个，新的在前", *lines, "请输入 /ack 0 确认全部"]
+    )
+    async with far.client() as link:
+        await link.ring(LI, text, key="1")
+        (told,) = far.sim.rung(LI.id)
+        assert told.startswith("【告警升级 @Li】\n事件：20 个，新的在前\n#0 数据库主从_延迟")
+        assert told.endswith("\n请输入 /ack 0 确认全部")
+        assert ("……另有" in told) == edition
+        assert len(told) <= wire.DING_CHARS or not edition
+
+
 async def test_a_throttled_person_in_a_good_answer_is_noticed(far: Far) -> None:
     """200 with the person on a list is no success; it is tried again later and goes through."""
     far.sim.throttled.add(LI.id)
