@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,8 +21,9 @@ HTTP_BAD = 400
 STALE_TOKEN = frozenset({"40014", "42001", "InvalidAuthentication"})
 """What the old and the new interfaces say of a token that they do not know."""
 
-_QPS = ("qpslimit", "90018", "90002", "toomuch.msg")
-_MONTH = ("apicountlimitfororg", "90020")
+# A number is a code only where it stands alone: a person's id may well hold it.
+_QPS = re.compile(r"qpslimit|toomuch\.msg|\b(90018|90002)\b")
+_MONTH = re.compile(r"apicountlimitfororg|\b90020\b")
 _EDITION = ("serverquota", "forbidden", "accessdenied", "nopermission", "receivercount", "edition")
 
 
@@ -34,9 +36,9 @@ def refusal(status: int, text: str, *, doing: str, repeatable: bool) -> OutsideE
     code_, said, parsed = code(text)
     low = f"{code_} {said}".lower()
     told = f"{doing}：{code_} {said}".strip()[:TOLD_CHARS]
-    if any(mark in low for mark in _QPS) or status == HTTP_TOO_MANY:
+    if _QPS.search(low) or status == HTTP_TOO_MANY:
         return Transient(f"钉钉限流，{told}", retry_after=QPS_PAUSE, fault=Fault.REFUSED)
-    if any(mark in low for mark in _MONTH):
+    if _MONTH.search(low):
         reason = f"钉钉本月的接口调用次数用完了，{told}"
         return Transient(reason, retry_after=MONTH_PAUSE, fault=Fault.REFUSED)
     if code_ in STALE_TOKEN:  # refused with a new one, too: it is no word about the deed
