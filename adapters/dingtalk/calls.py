@@ -94,6 +94,8 @@ class Calls:
             doing=doing,
             repeatable=repeatable,
         )
+        if isinstance(error, Transient) and error.retry_after == refusals.MONTH_PAUSE:
+            error.retry_after = min(refusals.MONTH_PAUSE, self._quota.renewed_in)
         if error:
             raise error
         return _object(response, doing, repeatable=repeatable)

@@ -39,6 +39,13 @@ class Quota:
         return f"{self._clock.now().astimezone(CHINA):%Y-%m}"
 
     @property
+    def renewed_in(self) -> float:
+        """Seconds until the next month begins."""
+        now = self._clock.now().astimezone(CHINA)
+        first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        return ((first + timedelta(days=32)).replace(day=1) - now).total_seconds()
+
+    @property
     def used(self) -> int:
         """How many calls were made this month."""
         return self._count(self.month, 0)

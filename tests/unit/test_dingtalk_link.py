@@ -426,6 +426,26 @@ async def test_progress_is_refused_before_alarms_starve(far: Far) -> None:
         assert link.meter.saving == ""
 
 
+async def test_an_alarm_does_not_outwait_the_month(far: Far) -> None:
+    """Refused for the month's calls, it is due again within the hour, and with the new month's first
+    second: by Hangzhou's calendar, which is eight hours ahead."""
+    async with far.client() as link:
+        chat = await group(link)
+        far.sim.month = 0
+        for now, pause in (
+            (datetime(2026, 12, 31, 14, 59, 59, tzinfo=UTC), 3600),
+            (datetime(2026, 12, 31, 15, 59, 50, tzinfo=UTC), 10),
+        ):
+            far.clock.instant = now
+            with pytest.raises(Transient) as refused:
+                await link.send(chat, say("告警"), key="1")
+            assert refused.value.retry_after == pause
+        far.clock.go(seconds=10)
+        far.sim.month = 10_000
+        await link.send(chat, say("告警"), key="1")
+        assert link.meter.period == "2027-01"
+
+
 async def test_in_the_reserve_an_alarms_card_is_still_redrawn(far: Far, store: Store) -> None:
     """Somebody acknowledged it: the group sees so at once, and progress waits for the next month."""
 
