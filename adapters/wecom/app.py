@@ -75,13 +75,22 @@ class TokenAuth(httpx.Auth):
                 await self._take((yield self._ask()))
         yield self._with(self._token, request)
 
+    def asked(self, problem: httpx.HTTPError) -> bool:
+        """Was it the token that got no answer? Then what it was for was never sent."""
+        return isinstance(problem, httpx.RequestError) and str(problem.request.url).startswith(
+            self._url
+        )
+
     def _ask(self) -> httpx.Request:
         word = {"corpid": self._corp_id, "corpsecret": self._secret.reveal()}
         return httpx.Request("GET", self._url, params=word)
 
     async def _take(self, response: httpx.Response) -> None:
         await response.aread()
-        told = _told(response, "取令牌")
+        try:
+            told = _told(response, "取令牌")
+        except InDoubt as problem:  # what was to be done with it has not begun
+            raise Transient(problem.reason) from problem
         if not told.get("access_token"):
             raise Permanent("企业微信的令牌接口答非所问", fault=Fault.REFUSED)
         self._token = Secret(str(told["access_token"]))
@@ -203,6 +212,9 @@ class App:
         except UNSENT as problem:
             raise Transient(f"连不上企业微信（{type(problem).__name__}）") from problem
         except httpx.HTTPError as problem:
+            if self._auth.asked(problem):
+                reason = f"企业微信取令牌：没有收到回答（{type(problem).__name__}）"
+                raise Transient(reason) from problem
             reason = f"企业微信{doing}：没有收到回答（{type(problem).__name__}）"
             raise InDoubt(reason, fault=Fault.NETWORK) from problem
         return _told(response, doing, fine=fine)

@@ -593,6 +593,17 @@ async def test_one_token_serves_all_and_is_renewed(scene: Scene, helped: WeCom) 
     assert len(scene.sim.app_rooms[f"app:@{scene.li}"].shown) == 6
 
 
+@pytest.mark.parametrize("fault", ["500", "gone", "lost"])
+async def test_without_a_token_nothing_was_said(scene: Scene, helped: WeCom, fault: str) -> None:
+    """The token's server fails: the call itself never left, so it is no doubt and is tried again."""
+    scene.sim.misbehave("gettoken", fault)
+    with pytest.raises(Transient, match="取令牌"):
+        await helped.ring(Person("wecom", scene.li), "P1 告警", key="1")
+    assert "message/send" not in scene.sim.calls
+    await helped.ring(Person("wecom", scene.li), "P1 告警", key="1")
+    assert [one.body for one in scene.sim.app_rooms[f"app:@{scene.li}"].shown] == ["P1 告警"]
+
+
 async def test_no_secret_is_in_the_log(
     scene: Scene, helped: WeCom, caplog: pytest.LogCaptureFixture
 ) -> None:
