@@ -278,7 +278,7 @@ class WeCom:
         return Receipt(chat, wire.ident(key))
 
     async def ring(self, person: Person, text: str, *, key: str) -> Receipt:
-        """Write to one person: by the app, by the bot, or in the robot's group with their name."""
+        """Write to one person: by the app, else by the bot, else in the robot's group with their name."""
         self._opened()
         self._own(person)
         await self._once(f"ring:{key}", lambda: self._ring(person.id, text))
@@ -429,16 +429,25 @@ class WeCom:
         await self._push(chat, {"msgtype": "file", "file": {"media_id": media}})
 
     async def _ring(self, user: str, text: str) -> None:
+        """Go on to the next way where one is refused; raise what the first was refused with."""
         direct = wire.direct(user)
+        ways: list[Callable[[], Awaitable[None]]] = []
         if self._app:
-            await self._app.say(direct.id, text)
-        elif not self._socket.ended and await self._known(direct):
+            ways.append(partial(self._app.say, direct.id, text))
+        if not self._socket.ended and await self._known(direct):
             body = {"msgtype": "markdown", "markdown": {"content": text}}
-            await self._push(direct, body)
-        elif self._robot:
-            await self._robot.say(text, user)
-        else:
-            raise Permanent(self._lost() or wire.UNMET, fault=Fault.REFUSED)
+            ways.append(partial(self._push, direct, body))
+        if self._robot:
+            ways.append(partial(self._robot.say, text, user))
+        refused: list[Permanent] = []
+        for way in ways:
+            try:
+                await way()
+            except Permanent as problem:
+                refused.append(problem)
+            else:
+                return
+        raise refused[0] if refused else Permanent(self._lost() or wire.UNMET, fault=Fault.REFUSED)
 
     async def _once(self, name: str, do: Callable[[], Awaitable[None]]) -> None:
         """Do a deed unless it is done; one that was begun and whose end nobody saw is in doubt."""

@@ -161,6 +161,26 @@ async def test_the_robot_is_the_last_way_to_be_heard(scene: Scene) -> None:
     assert [one["content"] for one in scene.sim.robot_said] == ["P1 告警"]
 
 
+async def test_a_call_that_one_way_refuses_goes_the_next(scene: Scene, app: App) -> None:
+    """The app cannot see everybody, the bot may have been refused a chat it knew: then the robot's
+    group is told, with the name. What nobody can do is refused with the first reason."""
+    await scene.sim.say(scene.li, f"@{scene.li}", "/whoami")
+    await scene.event()
+    await scene.link.__aexit__(None, None, None)
+    robot = Robot(Secret(scene.sim.robot_url), scene.clock)
+    async with scene.new(app=app, robot=robot) as link:
+        scene.sim.misbehave("message/send", 60011)
+        await link.ring(Person("wecom", scene.li), "P1 甲", key="1")
+        assert scene.sim.texts(f"@{scene.li}") == ["P1 甲"]
+        await link.ring(Person("wecom", "u-hidden"), "P1 乙", key="2")
+        assert scene.sim.robot_said == [{"content": "P1 乙", "mentioned_list": ["u-hidden"]}]
+        scene.sim.misbehave("message/send", 60011)
+        scene.sim.misbehave("aibot_send_msg", 93006)
+        scene.sim.misbehave("webhook/send", 93000)
+        with pytest.raises(Permanent, match="60011"):
+            await link.ring(Person("wecom", scene.li), "P1 丙", key="3")
+
+
 # -- presses ----------------------------------------------------------------------------------------
 
 
