@@ -393,10 +393,17 @@ class WeCom:
     async def _say(self, chat: Chat, text: str, asked: _Asked | None, name: str) -> None:
         if self._app and (place := _of_app(chat)):
             await self._app.say(place, text)
-        elif asked:
-            await self._stream(asked, name, text, finish=True)
-        else:
+        elif not (asked and await self._answered(asked, name, text)):
             await self._push(chat, {"msgtype": "markdown", "markdown": {"content": text}})
+
+    async def _answered(self, asked: _Asked, name: str, text: str) -> bool:
+        """Answer a message at its own address; False where it takes no answer any more."""
+        try:
+            await self._stream(asked, name, text, finish=True)
+        except Permanent as problem:
+            _log.info("wecom_not_answered", reason=problem.reason)
+            return False
+        return True
 
     async def _show(self, chat: Chat, card: wire.Json) -> None:
         if self._app and (place := _of_app(chat)):

@@ -379,6 +379,22 @@ async def test_where_a_message_takes_one_stream_the_next_is_said_anew(scene: Sce
     assert await scene.link.open_stream(scene.chat, say("一"), key="run:1") is None
 
 
+@pytest.mark.parametrize("why", ["once", "late"])
+async def test_an_answer_that_its_message_no_longer_takes_is_said_anew(
+    scene: Scene, why: str
+) -> None:
+    """The living card was first to answer, or the platform ended the matter: no answer is lost."""
+    scene.sim.answers_once = why == "once"
+    asked = await scene.ask()
+    assert await scene.link.open_stream(scene.chat, say("进度"), key="run:1")
+    if why == "late":
+        scene.sim.misbehave("aibot_respond_msg", 846608)
+    for _ in range(2):
+        await scene.link.send(scene.chat, say("好"), key=f"reply:wecom:{asked.id}")
+    assert scene.texts() == ["【进度】", "【好】"]
+    assert scene.room.shown[1].kind == "markdown"
+
+
 async def test_a_stream_that_the_platform_ended_is_no_longer_ours(scene: Scene) -> None:
     await scene.ask()
     receipt = await scene.link.open_stream(scene.chat, say("一"), key="run:1")
