@@ -167,8 +167,9 @@ class WeCom:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        """Close; who pressed and was not answered is told that it is kept."""
+        """Close; who pressed and was not answered is told that it is kept, and no stream stays open."""
         await self._presses.settle_all()
+        await asyncio.gather(*(self._end(name) for name in tuple(self._streams)))
         for task in (*self._tasks, *([self._running] if self._running else [])):
             task.cancel()
             await asyncio.wait({task})
@@ -230,13 +231,15 @@ class WeCom:
         asked = self._streams.get(receipt.id)
         if asked is None:
             raise Permanent("企业微信的消息发出后不能修改", fault=Fault.REFUSED)
-        text = wire.markdown(card, self._public_url)
+        before = self._last[receipt.id]
         try:
-            await self._stream(asked, receipt.id, text, finish=False)
+            self._last[receipt.id] = wire.streamed(card, self._public_url)
+            await self._stream(asked, receipt.id, self._last[receipt.id], finish=False)
         except (Permanent, InDoubt) as problem:
-            del self._streams[receipt.id], self._last[receipt.id]
+            if isinstance(problem, Permanent):
+                self._last[receipt.id] = before
+            self._spawn(self._end(receipt.id))
             raise Permanent(problem.reason, fault=problem.fault) from problem
-        self._last[receipt.id] = text
         return receipt
 
     async def open_stream(self, chat: Chat, card: Card, *, key: str) -> Receipt | None:
@@ -246,13 +249,20 @@ class WeCom:
         asked = self._fresh(heard[-1]) if heard else None
         if asked is None or sum(s.user == asked.user for s in self._streams.values()) >= STREAMS:
             return None
-        name, text = wire.ident(key), wire.markdown(card, self._public_url)
+        name = wire.ident(key)
         try:
+            text = wire.streamed(card, self._public_url)
+            self._streams[name], self._last[name] = asked, text
             await self._once(f"say:{key}", lambda: self._stream(asked, name, text, finish=False))
-        except Permanent:
+        except InDoubt:
+            self._spawn(self._end(name))
+            raise
+        except (Transient, Permanent) as problem:
+            self._streams.pop(name, None)
+            self._last.pop(name, None)
+            if isinstance(problem, Transient):
+                raise
             return None  # what was said long ago is no longer answered: it is said anew
-        self._streams[name] = asked
-        self._last[name] = text
         self._spawn(self._seal(name, asked))
         return Receipt(chat, name)
 
@@ -420,13 +430,19 @@ class WeCom:
         await self._socket.call("aibot_respond_msg", body, req=asked.req, doing="回复")
 
     async def _seal(self, name: str, asked: _Asked) -> None:
-        """End a stream in time with what it last showed: an open one looks as if we were typing."""
         await self._clock.sleep((asked.at + FRESH - self._clock.now()).total_seconds())
-        if self._streams.pop(name, None):
-            try:
-                await self._stream(asked, name, self._last.pop(name), finish=True)
-            except OutsideError as problem:
-                _log.warning("wecom_stream_not_sealed", reason=problem.reason)
+        await self._end(name)
+
+    async def _end(self, name: str) -> None:
+        """End a stream with what it last showed: an open one looks as if we were typing, and is one of
+        the three messages that its asker may have in progress."""
+        asked = self._streams.pop(name, None)
+        if asked is None:
+            return
+        try:
+            await self._stream(asked, name, self._last.pop(name), finish=True)
+        except OutsideError as problem:
+            _log.warning("wecom_stream_not_sealed", reason=problem.reason)
 
     async def _post(self, chat: Chat, file: File) -> None:
         if self._app and (place := _of_app(chat)):

@@ -109,7 +109,7 @@ class Socket:
     ) -> Mapping[str, Any]:
         """Send a frame and return its acknowledgement's body; raises the three errors.
 
-        Without an acknowledgement it is InDoubt: it may have been done. One at a time for each `req`.
+        Without an acknowledgement it is InDoubt: it may have been done. Frames of one `req` wait for each other.
         """
         if self.ended:
             raise Permanent(self.ended.reason, fault=self.ended.fault)
@@ -237,6 +237,8 @@ class Socket:
         frame: dict[str, Any] = {"cmd": cmd, "headers": {"req_id": req}}
         if body is not None:
             frame["body"] = body
+        while before := self._acks.get(req):  # its acknowledgement would be taken for ours
+            await asyncio.wait({before})
         answer = asyncio.get_running_loop().create_future()
         self._acks[req] = answer
         try:

@@ -208,11 +208,21 @@ def draw(card: Card, name: str, public_url: str = "") -> Drawn:
     return fitted(card, lambda shown: _draw(shown, name, public_url))
 
 
-def _draw(card: Card, name: str, public_url: str) -> Drawn:
-    cards = tuple(_interactive(card, name))
+def streamed(card: Card, public_url: str = "") -> str:
+    """Return what a stream shows of a card; raises Permanent as `draw` does."""
+    return fitted(card, lambda shown: _whole(shown, public_url))
+
+
+def _whole(card: Card, public_url: str) -> str:
     text = markdown(card, public_url)
     if len(text.encode(errors="replace")) > MARKDOWN_BYTES:
         raise Permanent("内容太长，企业微信一条最多 20480 字节", fault=Fault.REFUSED)
+    return text
+
+
+def _draw(card: Card, name: str, public_url: str) -> Drawn:
+    cards = tuple(_interactive(card, name))
+    text = _whole(card, public_url)
     body = _body(card, public_url)
     if cards and len(body) <= SHORT and "\n" not in body:
         return Drawn("", ({**cards[0], **({"sub_title_text": body} if body else {})}, *cards[1:]))

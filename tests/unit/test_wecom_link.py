@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from adapters.card import Button, Buttons, Card, Entry, Form, Input, Text, Tone, say
 from adapters.port import InDoubt, Permanent, Transient, UsageError
@@ -370,6 +371,40 @@ async def test_a_person_always_has_room_for_another_message(scene: Scene) -> Non
         await scene.ask()
         opened = await scene.link.open_stream(scene.chat, say("一"), key=f"run:{number}")
         assert bool(opened) == (number < 2)
+
+
+@pytest.mark.parametrize(
+    ("end", "shown"), [("too long", "一"), ("lost", "二"), ("refused", "一"), ("unseen", "一")]
+)
+async def test_no_stream_is_left_open(scene: Scene, end: str, shown: str) -> None:
+    """An open one keeps "typing", and is one of the three messages its asker may have in progress:
+    whatever ends our part of it, it is sealed with what it last showed."""
+    await scene.ask()
+    if end == "unseen":
+        scene.sim.misbehave("aibot_respond_msg", "lost")
+        with pytest.raises(InDoubt):
+            await scene.link.open_stream(scene.chat, say("一"), key="run:1")
+    else:
+        receipt = await scene.link.open_stream(scene.chat, say("一"), key="run:1")
+        assert receipt
+        if end != "too long":
+            scene.sim.misbehave("aibot_respond_msg", "lost" if end == "lost" else 40058)
+        with pytest.raises(Permanent):
+            await scene.link.edit(receipt, say("二", "字" * 7000 if end == "too long" else ""))
+    await scene.until(lambda: not scene.room.shown[0].open)
+    assert scene.texts() == [f"【{shown}】"]
+
+
+async def test_who_leaves_seals_its_streams(scene: Scene) -> None:
+    """After a restart their asker has all three messages again. Two of one message are sealed one
+    after the other: its frames share their number."""
+    await scene.ask()
+    for number in range(2):
+        assert await scene.link.open_stream(scene.chat, say("一"), key=f"run:{number}")
+    with capture_logs() as logs:
+        await scene.link.__aexit__(None, None, None)
+    assert [one.open for one in scene.room.shown] == [False, False]
+    assert "wecom_stream_not_sealed" not in [line["event"] for line in logs]
 
 
 async def test_where_a_message_takes_one_stream_the_next_is_said_anew(scene: Scene) -> None:
