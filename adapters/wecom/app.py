@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -44,6 +45,8 @@ MEMBER_PER_MINUTE, MEMBER_PER_HOUR = 30, 1000
 """Of the app's messages to one member; what is beyond is dropped and nobody is told (90236)."""
 GROUP_NAME = 50
 LEAST_GROUP = 2
+Once = Callable[[int, Callable[[], Awaitable[None]]], Awaitable[None]]
+"""(which piece of a text, how it is sent): sends it unless that was done before."""
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
@@ -155,12 +158,14 @@ class App:
         except InDoubt as problem:  # its id is ours: asked again, it is found
             raise Transient(problem.reason) from problem
 
-    async def say(self, place: str, text: str) -> None:
+    async def say(self, place: str, text: str, once: Once) -> None:
         """Write Markdown to a group of the app, or to a person (@ and who)."""
         parts = pieces(text, TEXT_BYTES)
         self._spend(place, len(parts))
-        for piece in parts:
-            await self._send(place, {"msgtype": "markdown", "markdown": {"content": piece}})
+        each = once if len(parts) > 1 else plainly
+        for number, piece in enumerate(parts):
+            body = {"msgtype": "markdown", "markdown": {"content": piece}}
+            await each(number, partial(self._send, place, body))
 
     async def show(self, place: str, card: wire.Json) -> None:
         self._spend(place, 1)
@@ -283,21 +288,26 @@ class Robot:
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def say(self, text: str, user: str) -> None:
+    async def say(self, text: str, user: str, once: Once) -> None:
         """Write a text and mention one person; raises the three errors. 20 a minute are allowed."""
         parts = pieces(text, TEXT_BYTES)
         self._pace.take("", len(parts))
         mentions = {"mentioned_list": [user]} if user else {}
-        for piece in parts:
-            body = {"msgtype": "text", "text": {"content": piece, **mentions}}
-            try:
-                response = await self._http.post(self._url.reveal(), json=body)
-            except UNSENT as problem:
-                raise Transient(f"连不上企业微信（{type(problem).__name__}）") from None
-            except httpx.HTTPError as problem:
-                reason = f"企业微信群机器人：没有收到回答（{type(problem).__name__}）"
-                raise InDoubt(reason, fault=Fault.NETWORK) from None
-            _told(response, "群机器人发消息")
+        each = once if len(parts) > 1 else plainly
+        for number, piece in enumerate(parts):
+            await each(number, partial(self._post, {"content": piece, **mentions}))
+
+    async def _post(self, text: wire.Json) -> None:
+        try:
+            response = await self._http.post(
+                self._url.reveal(), json={"msgtype": "text", "text": text}
+            )
+        except UNSENT as problem:
+            raise Transient(f"连不上企业微信（{type(problem).__name__}）") from None
+        except httpx.HTTPError as problem:
+            reason = f"企业微信群机器人：没有收到回答（{type(problem).__name__}）"
+            raise InDoubt(reason, fault=Fault.NETWORK) from None
+        _told(response, "群机器人发消息")
 
 
 class HideQueries(logging.Filter):
@@ -320,6 +330,11 @@ def _client() -> httpx.AsyncClient:
 def _bare(arg: Any) -> Any:
     text = str(arg)
     return f"{text.partition('?')[0]}?***" if "/cgi-bin/" in text else arg
+
+
+async def plainly(_: int, do: Callable[[], Awaitable[None]]) -> None:
+    """Send a piece, for who never sends it again."""
+    await do()
 
 
 def pieces(text: str, most: int) -> list[str]:

@@ -31,7 +31,7 @@ from adapters.port import (
     Transient,
 )
 from adapters.wecom import wire
-from adapters.wecom.app import App, Robot
+from adapters.wecom.app import App, Once, Robot, plainly
 from adapters.wecom.media import fetched, hand_over
 from adapters.wecom.memory import BEGUN, Kept, Memory, Shared
 from adapters.wecom.pages import Pages
@@ -291,7 +291,7 @@ class WeCom:
         """Write to one person: by the app, else by the bot, else in the robot's group with their name."""
         self._opened()
         self._own(person)
-        await self._once(f"ring:{key}", lambda: self._ring(person.id, text))
+        await self._once(f"ring:{key}", lambda: self._ring(person.id, text, key))
         return Receipt(wire.direct(person.id), wire.ident(key))
 
     async def relay(self, text: str, *, key: str) -> Receipt:
@@ -300,7 +300,7 @@ class WeCom:
         robot = self._robot
         if robot is None:
             raise Permanent("没有设置企业微信群机器人", fault=Fault.REFUSED)
-        await self._once(f"relay:{key}", lambda: robot.say(text, ""))
+        await self._once(f"relay:{key}", lambda: robot.say(text, "", self._pieces(f"relay:{key}")))
         return Receipt(Chat(self.name, "robot"), wire.ident(key))
 
     # -- the pages of forms ---------------------------------------------------------------------
@@ -402,7 +402,7 @@ class WeCom:
 
     async def _say(self, chat: Chat, text: str, asked: _Asked | None, name: str) -> None:
         if self._app and (place := _of_app(chat)):
-            await self._app.say(place, text)
+            await self._app.say(place, text, self._pieces(f"say:{name}"))
         elif not (asked and await self._answered(asked, name, text)):
             await self._push(chat, {"msgtype": "markdown", "markdown": {"content": text}})
 
@@ -451,17 +451,17 @@ class WeCom:
         media = await hand_over(self._socket, file)
         await self._push(chat, {"msgtype": "file", "file": {"media_id": media}})
 
-    async def _ring(self, user: str, text: str) -> None:
+    async def _ring(self, user: str, text: str, key: str) -> None:
         """Go on to the next way where one is refused; raise what the first was refused with."""
         direct = wire.direct(user)
         ways: list[Callable[[], Awaitable[None]]] = []
         if self._app:
-            ways.append(partial(self._app.say, direct.id, text))
+            ways.append(partial(self._app.say, direct.id, text, self._pieces(f"ring:{key}:app")))
         if not self._socket.ended and await self._known(direct):
             body = {"msgtype": "markdown", "markdown": {"content": text}}
             ways.append(partial(self._push, direct, body))
         if self._robot:
-            ways.append(partial(self._robot.say, text, user))
+            ways.append(partial(self._robot.say, text, user, self._pieces(f"ring:{key}:robot")))
         refused: list[Permanent] = []
         for way in ways:
             try:
@@ -486,6 +486,11 @@ class WeCom:
             await self._noted(self._kept.drop("deed", name))
             raise
         await self._noted(self._kept.keep("deed", name, DONE, self._clock.now()))
+
+    def _pieces(self, name: str) -> Once:
+        """Return how the pieces of one text are sent, each once: a refused one keeps none before it
+        from being done."""
+        return lambda number, do: self._once(f"{name}:{number}", do)
 
     async def _noted(self, writing: Awaitable[None]) -> None:
         """Write how a deed ended. What cannot be written stays begun: asked again it is in doubt."""
@@ -539,7 +544,7 @@ class WeCom:
         self._spawn(self._socket.hold())
         if self._robot:
             try:
-                await self._robot.say(f"企业微信机器人已停止：{reason}", "")
+                await self._robot.say(f"企业微信机器人已停止：{reason}", "", plainly)
             except OutsideError as problem:
                 _log.error("wecom_alarm_not_sent", reason=problem.reason)
 

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from adapters.card import Button, Buttons, Card, Entry, Form, Input, Text, Tone, say
 from adapters.port import InDoubt, Permanent, Transient, UsageError
 from adapters.wecom import wire
-from adapters.wecom.app import App, Robot
+from adapters.wecom.app import App, Robot, plainly
 from adapters.wecom.link import FRESH, WeCom
 from adapters.wecom.pace import Pace
 from adapters.wecom.pages import OPEN_FOR
@@ -565,6 +565,26 @@ async def test_a_message_that_comes_twice_is_one_event(scene: Scene) -> None:
     assert texts == ["一", "二"]
 
 
+async def test_half_of_a_long_text_is_not_said_twice(scene: Scene, app: App) -> None:
+    """The second of three pieces was refused for now: the second time it goes on from there."""
+    await scene.link.__aexit__(None, None, None)
+    robot = Robot(Secret(scene.sim.robot_url), scene.clock)
+    long, li = "告警" * 800, Person("wecom", scene.li)
+    async with scene.new(app=app, robot=robot) as link:
+        for call, say_it in (
+            ("message/send", partial(link.ring, li, long, key="1")),
+            ("webhook/send", partial(link.relay, long, key="2")),
+        ):
+            scene.sim.misbehave(call, "ok", 45009)
+            with pytest.raises(Transient):
+                await say_it()
+            await say_it()
+    rung = [one.body for one in scene.sim.app_rooms[f"app:@{scene.li}"].shown]
+    assert (len(rung), "".join(rung)) == (3, long)
+    relayed = [one["content"] for one in scene.sim.robot_said]
+    assert (len(relayed), "".join(relayed)) == (3, long)
+
+
 async def test_a_large_file_goes_in_pieces(scene: Scene) -> None:
     await scene.ask()
     content = bytes(range(256)) * 5000
@@ -750,17 +770,17 @@ async def test_the_robot_keeps_to_twenty_a_minute(scene: Scene) -> None:
     long = "告警" * 2000
     for number in range(15):
         scene.clock.move(1)
-        await robot.say(f"告警 {number}", "")
+        await robot.say(f"告警 {number}", "", plainly)
     with pytest.raises(Transient, match="20 条") as refused:
-        await robot.say(long, "")
+        await robot.say(long, "", plainly)
     assert refused.value.retry_after == 46  # until the first of the fifteen is a minute old
     assert len(scene.sim.robot_said) == 15
     scene.clock.move(46)
-    await robot.say(long, "")
+    await robot.say(long, "", plainly)
     assert len(scene.sim.robot_said) == 21
     assert "".join(one["content"] for one in scene.sim.robot_said[15:]) == long
     with pytest.raises(Permanent, match="24 条"):
-        await robot.say(long * 4, "")
+        await robot.say(long * 4, "", plainly)
     assert scene.sim.calls.count("webhook/send") == 21
     await robot.close()
 
