@@ -31,10 +31,11 @@ class Leases:
         await self._db.execute(sa.insert(leases).values(name=name, holder=holder, until=until))
         return True
 
-    async def holder(self, name: str, now: datetime) -> str:
-        """Return who holds it; empty when nobody does."""
-        held = (leases.c.name == name) & (leases.c.until > now)
-        return str(await self._db.scalar(sa.select(leases.c.holder).where(held)) or "")
+    async def last(self, name: str) -> tuple[str, datetime] | None:
+        """Return who held it last, and until when; None where nobody did, or whoever did gave it up."""
+        row = sa.select(leases.c.holder, leases.c.until).where(leases.c.name == name)
+        found = (await self._db.execute(row)).first()
+        return (found.holder, found.until) if found else None
 
     async def give_up(self, name: str, holder: str) -> None:
         """Let another have it at once; nothing happens when it is another's already."""

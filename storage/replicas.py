@@ -47,8 +47,8 @@ class Lease:
         self._other = ""
 
     async def take(self) -> bool:
-        """Hold it for a `TERM`, anew or still; False while another does. Raises nothing, and
-        answers in time: without the database it is ours only as long as it surely was granted."""
+        """Hold it for a `TERM`, anew or still; False while another does, and once when another did
+        since we were last told that it is ours. Raises nothing, and answers in time: without the database it is ours only as long as it surely was granted."""
         if self._asking is None or self._ended(self._asking):
             self._asking = asyncio.create_task(self._ask(), name=f"lease:{self._name}")
         # Not cancelled when it is late: its answer counts the next time.
@@ -80,8 +80,9 @@ class Lease:
         try:
             now = self._clock.now()
             async with self._store.view() as unit:
-                other = await unit.leases.holder(self._name, now)
-            if other not in {"", self._holder}:
+                other, until = await unit.leases.last(self._name) or ("", now)
+            if other != self._holder and (self._until or until > now):
+                # Held elsewhere, or it was so meanwhile, while we slept: that is said once.
                 self._lost(other)
                 return
             async with self._store.unit() as unit:

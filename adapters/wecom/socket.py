@@ -48,7 +48,8 @@ class Lease(Protocol):
     """Says which of several replicas may hold the connection. Raises nothing."""
 
     async def take(self) -> bool:
-        """May we, for the next minute? Asked before each dial and with each ping."""
+        """May we, for the next minute? Asked before each dial and with each ping. False as well, once,
+        when another might since the last time: who has thrown us out may have been that one."""
         ...
 
     async def give_up(self) -> None:

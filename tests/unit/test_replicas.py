@@ -239,6 +239,32 @@ async def test_thrown_out_by_the_other_replica_is_no_alarm(pair: Pair) -> None:
     assert pair.texts() == ["【P1】"]
 
 
+@pytest.mark.parametrize("end", ["left", "killed"])
+async def test_who_wakes_up_when_the_other_has_gone_takes_over_again(pair: Pair, end: str) -> None:
+    """It slept for longer than its lease, the other held it meanwhile and threw it out, and is not
+    there any more: that was no stranger, and the bot must not stand still for ever."""
+    await pair.asked()
+    asleep = pair.one.link._socket._ws
+    assert asleep
+    asleep.transport.pause_reading()
+    async with pair.store.unit() as unit:
+        await unit.leases.take(f"wecom:{BOT_ID}", "one", pair.clock.now(), pair.clock.now())
+    pair.clock.move(STANDBY)
+    await pair.until(pair.two.link._socket.ready.is_set)
+    if end == "left":
+        await pair.two.link.__aexit__(None, None, None)
+    else:
+        await pair.die(pair.two)
+        pair.clock.move(TERM.total_seconds())
+    asleep.transport.resume_reading()
+    await pair.until(lambda: pair.sim.dialled == 3 and pair.sim.subscribed.is_set(), pause=STANDBY)
+    assert pair.one.link._socket.ended is None
+    await pair.until(pair.one.link._socket.ready.is_set)
+    await pair.put("P1")
+    await pair.one.sender.drain()
+    assert pair.texts() == ["【P1】"]
+
+
 async def test_thrown_out_by_a_stranger_keeps_the_other_from_the_quarrel(pair: Pair) -> None:
     """The lease is still ours, so it was none of us: both stay away until somebody has looked."""
     await pair.asked()
