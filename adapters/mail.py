@@ -7,6 +7,7 @@ was taken is no proof of a mailbox: a later bounce comes back to the sender's ow
 from __future__ import annotations
 
 import hashlib
+import re
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
@@ -53,6 +54,11 @@ GREYLISTED = 60.0
 
 MAX_FILE_BYTES = 15_000_000
 """Of an attachment: many servers take 20 MB, and base64 makes a third more of it."""
+
+MAILBOX = re.compile(
+    r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[a-z0-9-]+(\.[a-z0-9-]+)*", re.ASCII | re.IGNORECASE
+)
+"""One recipient that every server understands, and nothing that a head would read as more than one."""
 
 WIRE = RULES.clone(cte_type="7bit")
 
@@ -149,7 +155,7 @@ class Mail(OneWay):
     # -- the letter -----------------------------------------------------------------------------
 
     def _letter(self, chat: Chat, card: Card, key: str) -> EmailMessage:
-        if chat.platform != self._name or "@" not in chat.id or one_line(chat.id) != chat.id:
+        if chat.platform != self._name or not MAILBOX.fullmatch(chat.id):
             raise Permanent(f"不是邮件地址：{chat.id[:60]!r}", fault=Fault.REFUSED)
         letter = EmailMessage(policy=WIRE)
         letter["From"] = formataddr((one_line(self._display), self._sender))
@@ -207,7 +213,7 @@ async def _leave(client: aiosmtplib.SMTP) -> None:
 def verdict(error: Exception, *, handed_over: bool) -> OutsideError:
     """Return what an SMTP session's end means; `handed_over`: the letter was on its way."""
     if isinstance(error, aiosmtplib.SMTPResponseException):
-        return _answered(error.code, one_line(error.message))
+        return _answered(error.code, one_line(error.message), handed_over=handed_over)
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -222,11 +228,18 @@ def verdict(error: Exception, *, handed_over: bool) -> OutsideError:
     return Transient(f"连不上邮件服务器（{kind}）")
 
 
-def _answered(code: int, text: str) -> OutsideError:
+def _answered(code: int, text: str, *, handed_over: bool) -> OutsideError:
     reason = f"邮件服务器 {code}：{text[:LONGEST_REASON]}"
-    if 400 <= code < 500:  # noqa: PLR2004 - RFC 5321, 4.2.1: not now
-        return Transient(reason, retry_after=GREYLISTED, fault=Fault.REFUSED)
-    return Permanent(f"{reason}，已退回", fault=Fault.REFUSED)
+    match code // 100:  # RFC 5321, 4.2.1
+        case 4:
+            return Transient(reason, retry_after=GREYLISTED, fault=Fault.REFUSED)
+        case 5:
+            return Permanent(f"{reason}，已退回", fault=Fault.REFUSED)
+        case _ if handed_over:
+            return InDoubt(f"邮件已交出，服务器没有说是否收下（答非所问：{text[:LONGEST_REASON]}）")
+        case _:
+            why = f"邮件服务器答非所问：{text[:LONGEST_REASON]}，请检查 host、port 和 security"
+            return Permanent(why, fault=Fault.REFUSED)
 
 
 def message_id(key: str, sender: str) -> str:

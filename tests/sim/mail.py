@@ -98,7 +98,8 @@ class MailSim:
     """The far side. `faults`: what the next session does wrong, at `rcpt`, `data` or `auth`:
 
     an answer ("550 5.1.1 no such user"), `gone` (breaks off before the letter), `lost` (takes the
-    letter and breaks off without a word), `silent` (takes it and says nothing more).
+    letter and breaks off without a word), `silent` (takes it and says nothing more), `garbled` (takes it and
+    answers what is no answer).
     """
 
     def __init__(
@@ -175,4 +176,4 @@ class MailSim:
             server.abort()
         elif fault == "silent":
             await asyncio.Event().wait()
-        return "250 2.0.0 queued"
+        return "yes" if fault == "garbled" else "250 2.0.0 queued"

@@ -95,6 +95,7 @@ async def test_implicit_tls_and_a_file(certificate: Certificate, clock: HandCloc
         ("data", "421 4.3.0 closing", Transient, "421"),
         ("data", "lost", InDoubt, "没有说是否收下"),
         ("data", "silent", InDoubt, "没有说是否收下"),
+        ("data", "garbled", InDoubt, "没有说是否收下"),
         ("auth", "535 5.7.8 bad password", Permanent, "535"),
         ("auth", "454 4.7.0 later", Transient, "454"),
     ],
@@ -145,7 +146,19 @@ async def test_nobody_listens_there(certificate: Certificate, clock: HandClock) 
         await closed.send(TO, CARD, key="1")
 
 
-@pytest.mark.parametrize("address", ["", "ops", "a@b.example\nBcc: c@d.example"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "ops",
+        "a@",
+        "a@b.example\nBcc: c@d.example",
+        "a@b.example,c@d.example",
+        "李 <a@b.example>",
+        "a b@c.example",
+        "李工@hailan.example",
+    ],
+)
 async def test_no_address_smuggles_a_head(
     certificate: Certificate, clock: HandClock, address: str
 ) -> None:
@@ -156,6 +169,29 @@ async def test_no_address_smuggles_a_head(
     ((_, letter),) = sim.letters
     assert letter["Subject"] == "题 Bcc: c@d.example?"
     assert letter["Bcc"] is None
+
+
+async def test_who_is_no_mail_server_has_returned_nothing(
+    certificate: Certificate, clock: HandClock
+) -> None:
+    """A wrong port is named as such, and the ledger speaks of no bounce."""
+
+    gone = asyncio.Event()
+
+    async def web(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        gone.set()
+
+    async with await asyncio.start_server(web, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        channel = Mail("127.0.0.1", port, USER, clock=clock)
+        with pytest.raises(Permanent, match="请检查 host、port") as refused:
+            await channel.send(TO, CARD, key="1")
+        await gone.wait()
+    assert "已退回" not in refused.value.reason
 
 
 async def test_it_only_speaks(certificate: Certificate, clock: HandClock) -> None:
