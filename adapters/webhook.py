@@ -166,7 +166,7 @@ class Webhook(OneWay):
             # One parser reads the address for the judgement and for the dialling.
             there = httpx.URL(url.reveal())
             host, port = there.host, there.port or {"https": 443, "http": 80}[there.scheme]
-        except (httpx.InvalidURL, KeyError):
+        except (httpx.InvalidURL, KeyError, UnicodeError):  # idna's errors are UnicodeErrors
             raise Permanent("Webhook 地址不是 http(s) 地址", fault=Fault.REFUSED) from None
         address = await self._judged(host, port)
         request = http.build_request(
@@ -225,7 +225,8 @@ def permitted(address: IPv4Address | IPv6Address, allow: Sequence[Network] = ())
     inner = embedded(address)
     if any(inner in network for network in allow if network.version == inner.version):
         return True
-    return inner.is_global and not inner.is_multicast and not inner.is_reserved
+    local = isinstance(inner, IPv6Address) and inner.is_site_local
+    return inner.is_global and not (inner.is_multicast or inner.is_reserved or local)
 
 
 def embedded(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

@@ -118,6 +118,7 @@ async def test_an_answer_without_end_is_not_read(clock: HandClock) -> None:
         "http://[::1]/",
         "http://[fe80::1]/",
         "http://[fc00::1]/",
+        "http://[fec0::1]/",
         "http://[::ffff:127.0.0.1]/",
         "http://[64:ff9b::7f00:1]/",
         "http://[2002:7f00:1::]/",
@@ -188,6 +189,14 @@ async def test_a_name_that_is_not_there_may_come_yet(clock: HandClock) -> None:
 
     async with webhook("https://x.example/", clock, resolve=nowhere) as channel:
         with pytest.raises(Transient, match="查不到"):
+            await channel.send(THERE, CARD, key="1")
+
+
+@pytest.mark.parametrize("url", ["https://xn--/hook", "https://x.example/\ud800", "//x.example/"])
+async def test_what_is_no_address_is_refused(clock: HandClock, url: str) -> None:
+    """As people typed it: no name that a name server could be asked for, half a letter, no scheme."""
+    async with webhook(url, clock) as channel:
+        with pytest.raises(Permanent, match="不是 http"):
             await channel.send(THERE, CARD, key="1")
 
 
