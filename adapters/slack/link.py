@@ -556,9 +556,15 @@ class Slack:
         """Fetch a file; it is asked for thrice, because nobody sends it again."""
         for pause in BACK_OFF[:2]:
             try:
-                return await self._calls.fetch(file)
+                return await self._fetched(file)
             except Transient as problem:
                 await self._clock.sleep(problem.retry_after or pause)
+        return await self._fetched(file)
+
+    async def _fetched(self, file: wire.Attached) -> File:
+        if not file.url:
+            told = await self._calls.call("files.info", {"file": file.id}, again=True)
+            (file,) = wire.attached([told["file"]])
         return await self._calls.fetch(file)
 
     # -- the socket -----------------------------------------------------------------------------

@@ -44,10 +44,12 @@ def name_of(user: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A file that somebody sent, still on Slack's side."""
+    """A file that somebody sent, still on Slack's side. Where a channel is shared with another company
+    an event has its `id` alone, and `files.info` the rest (docs.slack.dev, Slack Connect files)."""
 
     name: str
     url: str
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def said(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def attached(files: Iterable[Mapping[str, Any]]) -> tuple[Attached, ...]:
     """Return the files of a message, or of a modal's file_input."""
     return tuple(
-        Attached(file.get("name") or file["id"], file.get("url_private_download", ""))
+        Attached(file.get("name") or file["id"], file.get("url_private_download", ""), file["id"])
         for file in files
     )
 

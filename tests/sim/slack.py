@@ -93,6 +93,8 @@ class Channel:
     name: str
     members: set[str]
     im: bool = False
+    shared: bool = False
+    """With another company, by Slack Connect: its events name files by their id alone."""
     creator: str = ""
     purpose: str = ""
     messages: list[Json] = field(default_factory=list)
@@ -293,7 +295,11 @@ class SlackSim:
         if thread:
             event["thread_ts"] = thread
         if files:
-            event |= {"subtype": "file_share", "files": [self._keep_file(one) for one in files]}
+            kept = [self._keep_file(one) for one in files]
+            if there.shared:
+                access = {"mode": "file_access", "file_access": "check_file_info"}
+                kept = [{"id": one["id"], **access} for one in kept]
+            event |= {"subtype": "file_share", "files": kept}
         there.messages.append(dict(event))
         if there.im:
             event |= {"type": "message", "channel_type": "im"}
@@ -449,8 +455,11 @@ class SlackSim:
     def _keep_file(self, file: File) -> Json:
         its_id = f"F{next(self._count):08d}"
         self._files[its_id] = {"name": file.name, "content": file.content}
+        return self._file(its_id)
+
+    def _file(self, its_id: str) -> Json:
         url = f"{self._home}/files/{its_id}"
-        return {"id": its_id, "name": file.name, "url_private_download": url}
+        return {"id": its_id, "name": self._files[its_id]["name"], "url_private_download": url}
 
     def _ts(self) -> str:
         return f"1764040000.{next(self._count):06d}"
@@ -632,6 +641,11 @@ class SlackSim:
         if name is None:
             raise No("user_not_found")
         return {"user": {"id": form["user"], "profile": {"display_name": name}}}
+
+    def _files_info(self, form: Json) -> Json:
+        if form["file"] not in self._files:
+            raise No("file_not_found")
+        return {"file": self._file(form["file"])}
 
     def _views_open(self, form: Json) -> Json:
         return self._open_view(form)
@@ -826,6 +840,7 @@ METHODS: dict[str, Callable[[SlackSim, Json], Json]] = {
     "chat.update": SlackSim._chat_update,
     "chat.postEphemeral": SlackSim._chat_post_ephemeral,
     "files.getUploadURLExternal": SlackSim._files_get_upload_url,
+    "files.info": SlackSim._files_info,
     "files.completeUploadExternal": SlackSim._files_complete_upload_external,
     "conversations.replies": SlackSim._conversations_replies,
     "conversations.history": SlackSim._conversations_history,

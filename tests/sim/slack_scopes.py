@@ -20,6 +20,7 @@ _NEEDED = {
     "conversations.setPurpose": "groups:write",
     "files.completeUploadExternal": "files:write",
     "files.getUploadURLExternal": "files:write",
+    "files.info": "files:read",
     "users.conversations": "groups:read",
     "users.info": "users:read",
 }

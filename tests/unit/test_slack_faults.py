@@ -213,6 +213,28 @@ async def test_a_file_is_asked_for_thrice(
         assert [text for _, _, text in sim.whispers] == ["有文件没有取到，请重新发送"] * (not names)
 
 
+@pytest.mark.parametrize(
+    ("faults", "names"), [([], ["清单.csv"]), (["429"], ["清单.csv"]), (["file_not_found"], [])]
+)
+async def test_a_file_of_a_channel_that_is_shared_is_looked_up(
+    sim: SlackSim, faults: list[str], names: list[str]
+) -> None:
+    """With a customer's own people in the channel (Slack Connect) an event has a file's id alone."""
+    clock = SimClock()
+    clock.quick = 60.0
+    async with link(sim, clock) as slack:
+        chat = await slack.open_chat("客户甲", [LI, GUEST], key="k")
+        sim.channels[chat.id].shared = True
+        sim.misbehave("files.info", *faults)
+        await sim.say(LI.id, chat.id, "@vigilbot /server add", files=[File("清单.csv", b"1")])
+        async with asyncio.timeout(5):
+            event = await anext(slack.events())
+        assert isinstance(event, Message)
+        assert [one.name for one in event.files] == names
+        if not names:
+            await sim.until(lambda: sim.whispers)
+
+
 async def test_a_form_opens_once_though_its_press_is_told_twice(sim: SlackSim) -> None:
     """The second trigger is used up: that is no failure to tell of."""
     async with link(sim, SimClock()) as slack:
