@@ -90,7 +90,9 @@ def _head(card: Card) -> list[Json]:
     title = mended(_TONES[card.tone] + card.title).strip()
     if not title:
         return []
-    return [{"type": "header", "text": plain_text(title[:MAX_HEADER])}]
+    if len(title) > MAX_HEADER:
+        return _rich(title, bold=True)
+    return [{"type": "header", "text": plain_text(title)}]
 
 
 def _weight(blocks: Iterable[Json]) -> int:

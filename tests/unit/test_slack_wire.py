@@ -163,6 +163,13 @@ def test_a_long_text_is_cut_where_a_line_ends_and_nothing_is_lost() -> None:
     assert "\n".join(parts) == "\n".join(lines)
 
 
+@pytest.mark.parametrize("length", [150, 151, 4_000])
+def test_a_title_that_no_header_takes_is_said_whole(length: int) -> None:
+    blocks = draw.message(Card("题" * length))["blocks"]
+    check_blocks(as_sent(blocks))
+    assert "".join(re.findall("题", json.dumps(blocks, ensure_ascii=False))) == "题" * length
+
+
 @pytest.mark.parametrize(
     ("card", "why"),
     [
