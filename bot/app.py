@@ -41,6 +41,7 @@ from runbooks.threshold import THRESHOLD
 from runbooks.walk import OPERATIONS
 from storage.intake import Intake
 from storage.journal import Journal
+from storage.replicas import Turns
 from storage.store import Unit
 
 BOOKS: Mapping[str, Runbook[Any]] = {
@@ -159,10 +160,11 @@ async def working(
     posts: Intake | None = None,
     sources: Mapping[str, Source] = SOURCES,
     more: Sequence[Look] = (),
+    turns: Turns | None = None,
 ) -> AsyncIterator[Bot]:
     """Run the bot over a kit whose ports are open, with the engine's own journal beside its store;
     leaving ends every task that it began. `posts` is what the intake has kept, each to be read by
-    one of `sources`; `more` are looks that want what is not in the kit."""
+    one of `sources`; `more` are looks that want what is not in the kit, `turns` says which replica speaks where."""
     async with Engine(BOOKS, kit, journal, executor=executor) as engine:
         inbox = Inbox(
             kit.store,
@@ -176,7 +178,7 @@ async def working(
             kit.house,
             kit.chats,
         )
-        sender = Sender(kit.store, kit.chats, drawing(kit), kit.clock, making(kit))
+        sender = Sender(kit.store, kit.chats, drawing(kit), kit.clock, making(kit), turns)
         looks = (*looks_of(kit, engine, BOOKS, posts), *more)
         bot = Bot(kit, engine, inbox, sender, posts, sources, looks)
         scheduler, guard = AsyncIOScheduler(timezone=UTC), Guard(kit)

@@ -37,6 +37,7 @@ from runbooks.kit import RETENTION, House, Kit
 from storage.intake import Intake
 from storage.journal import journal_at
 from storage.records import PortPlan
+from storage.replicas import Turns
 from storage.roster import Way
 from storage.store import Store
 from storage.vault import Seal
@@ -108,8 +109,16 @@ async def assembled(settings: Settings, say: Say) -> AsyncIterator[Running]:
         intake = await stack.enter_async_context(Intake(url))
         smn = await stack.enter_async_context(Subscriptions())
         asked = Look("questions", QUESTIONS, partial(subscribing.answer, kit, smn.confirm))
+        turns = await stack.enter_async_context(Turns(store, me, clock)) if store.shared else None
         bot = await stack.enter_async_context(
-            working(kit, journal, posts=intake, sources=settings.known_sources, more=(asked,))
+            working(
+                kit,
+                journal,
+                posts=intake,
+                sources=settings.known_sources,
+                more=(asked,),
+                turns=turns,
+            )
         )
         key = await session_key(store)
         access = Access(

@@ -17,6 +17,7 @@ from adapters.card import Card, Tone, dumps, loads, plain, say
 from adapters.port import (
     ChatPlatform,
     Clock,
+    Exclusive,
     Fault,
     InDoubt,
     Metered,
@@ -30,6 +31,7 @@ from bot.budget import Budget, gap
 from bot.living import Teller
 from runbooks.alerting.oncall import ladder
 from storage.records import AGAIN, Delivery, DeliveryState, Lane, LivingCard
+from storage.replicas import Turns
 from storage.store import DatabaseAway, Store, Unit
 
 BACK_OFF = (1.0, 2.0, 5.0, 15.0, 60.0)
@@ -37,6 +39,9 @@ BACK_OFF = (1.0, 2.0, 5.0, 15.0, 60.0)
 
 ASK_AGAIN = 3600.0
 """Seconds before a card that can wait is looked at again, where calls are saved for alarms."""
+
+ASK_TURN = timedelta(seconds=2)
+"""How long a chat in which another replica speaks is left alone."""
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -69,12 +74,17 @@ class Sender:
         draw: Draw,
         clock: Clock,
         make: Make = no_paper,
+        turns: Turns | None = None,
     ) -> None:
         self._store = store
         self._chats = chats
         self._draw = draw
         self._make = make
         self._clock = clock
+        self._turns = turns
+        """Set where other replicas speak, too."""
+        self._elsewhere: dict[Chat, datetime] = {}
+        """Chats in which another replica speaks, and when to ask again."""
         self._budget = Budget()
         self._teller = Teller()
         self._since = clock.now()
@@ -113,11 +123,14 @@ class Sender:
         busy, now = frozenset(self._busy), self._clock.now()
         async with self._store.view() as unit:
             heads = await unit.outbox.heads(now)
+        self._elsewhere = {chat: at for chat, at in self._elsewhere.items() if at > now}
+        busy |= self._elsewhere.keys()
         return [head for head in heads if head.chat not in busy and self._may(head, now)]
 
     async def _turn(self, head: Delivery) -> None:
         try:
-            await self._deliver(head)
+            if await self._ours(head):
+                await self._deliver(head)
         except DatabaseAway:
             raise  # no entry is at fault: whoever starts us again finds them where they were
         except Exception as error:
@@ -125,6 +138,18 @@ class Sender:
             await self._stumbled(head, type(error).__name__)
         finally:
             self._busy.discard(head.chat)
+
+    async def _ours(self, head: Delivery) -> bool:
+        """Is it our turn in the chat, and has no other replica said it meanwhile?"""
+        platform = self._chats.get(head.chat.platform)
+        if self._turns is None or isinstance(platform, Exclusive):
+            return True
+        if not await self._turns.take(head.chat):
+            self._elsewhere[head.chat] = self._clock.now() + ASK_TURN
+            return False
+        async with self._store.view() as unit:
+            there = await unit.outbox.by_key(head.key)
+        return there is not None and there.state is DeliveryState.WAITING
 
     async def _news(self) -> None:
         await self._store.changed.wait()
@@ -256,6 +281,8 @@ class Sender:
         pause = error.retry_after or BACK_OFF[min(entry.tries, len(BACK_OFF) - 1)]
         due = self._clock.now() + timedelta(seconds=pause)
         await self._save(replace(entry, tries=entry.tries + 1, due=due, reason=error.reason))
+        if self._turns:  # what does not get out here may get out of another replica
+            await self._turns.give_up(entry.chat)
 
     async def _stumbled(self, entry: Delivery, error: str) -> None:
         """Try again what met a fault of our own or of an adapter's; the second time give it up, and

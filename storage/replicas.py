@@ -10,11 +10,13 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from typing import Self
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.port import Clock, Transient
+from adapters.words import Chat
 from storage.store import Store, Unit
 
 TERM = timedelta(seconds=90)
@@ -22,6 +24,8 @@ TERM = timedelta(seconds=90)
 AHEAD = timedelta(seconds=45)
 """What must be left of a lease whose renewal failed, for it to count until it is asked again: the 30
 seconds between two asks, and the 5 that a ping and an ask may take each."""
+SPOKEN = timedelta(seconds=60)
+"""What must be left of a chat's turn when something is sent there: it may take that long."""
 WITHIN = 5.0
 """Seconds in which the database must answer; who waits for it has pings to send."""
 
@@ -101,6 +105,56 @@ class Lease:
         if self._until or other != self._other:
             _log.warning("lease_held_elsewhere", lease=self._name, holder=other)
         self._until, self._other = None, other
+
+
+class Turns:
+    """Which replica speaks in a chat: one at a time, and for a `TERM` after it did so last.
+
+    Entering it is nothing; leaving it lets another have every chat at once.
+    """
+
+    def __init__(self, store: Store, holder: str, clock: Clock) -> None:
+        self._store = store
+        self._holder = holder
+        self._clock = clock
+        self._until: dict[Chat, datetime] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for chat in tuple(self._until):
+            try:
+                async with asyncio.timeout(WITHIN):
+                    await self.give_up(chat)
+            except (SQLAlchemyError, OSError) as problem:
+                _log.warning("turn_not_given_up", problem=type(problem).__name__)
+
+    async def take(self, chat: Chat) -> bool:
+        """May we speak there for the next `SPOKEN`? Raises what the database raises."""
+        now = self._clock.now()
+        if self._until.get(chat, now) - now >= SPOKEN:
+            return True
+        async with self._store.view() as unit:
+            other, until = await unit.leases.last(_turn(chat)) or ("", now)
+        if other != self._holder and until > now:
+            return False
+        async with self._store.unit() as unit:
+            mine = await unit.leases.take(_turn(chat), self._holder, now, now + TERM)
+        self._until = {each: until for each, until in self._until.items() if until > now}
+        if mine:
+            self._until[chat] = now + TERM
+        return mine
+
+    async def give_up(self, chat: Chat) -> None:
+        """Let another try there."""
+        if self._until.pop(chat, None):
+            async with self._store.unit() as unit:
+                await unit.leases.give_up(_turn(chat), self._holder)
+
+
+def _turn(chat: Chat) -> str:
+    return f"turn:{chat.platform}:{chat.id}"
 
 
 class Shared:

@@ -124,6 +124,11 @@ class Store:
     async def __aexit__(self, *exc: object) -> None:
         await self._open.aclose()
 
+    @property
+    def shared(self) -> bool:
+        """May other replicas have the same database?"""
+        return not self._sqlite
+
     async def create(self) -> None:
         """Make the database, or bring it to the form that this program needs."""
         async with self._begin() as connection:

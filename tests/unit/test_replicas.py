@@ -1,4 +1,4 @@
-"""Two replicas of the bot on one database, and WeCom, which has one connection for both."""
+"""Two replicas of the bot on one database: WeCom has one connection for both, and each chat one speaker."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ import pytest
 import sqlalchemy as sa
 
 from adapters.card import Button, Buttons, Card, Form, Input, Text, dumps, say
-from adapters.port import InDoubt, Permanent
+from adapters.port import InDoubt, Permanent, Transient
 from adapters.wecom.link import WeCom
 from adapters.wecom.socket import PING, STANDBY
 from adapters.words import Chat, Click, Secret, Submission
-from bot.sender import Sender
+from bot.sender import ASK_TURN, Sender
 from storage.records import Delivery, DeliveryState, Lane
-from storage.replicas import AHEAD, TERM, Lease, Shared
+from storage.replicas import AHEAD, TERM, Lease, Shared, Turns
 from storage.store import Store, Unit
 from tests.sim.slack import SimClock
 from tests.sim.wecom import BOT_ID, NAME, SECRET, WeComSim
+from tests.unit.test_sender import Paper
 
 FORM = Form("run|skip|7", (Input("reason", "原因", required=True),), "跳过这一步")
 CARD = Card("等待签字", blocks=(Text("请签字"), Buttons((Button("签字", "sign|7"),)), FORM))
@@ -324,6 +325,73 @@ async def test_a_chat_that_cannot_be_shared_is_shared_with_its_next_word(pair: P
             return await unit.platforms.get("wecom", "chat", pair.chat.id) is not None
 
     await pair.until(shared)
+
+
+class Two:
+    """Two replicas of a bot on a platform that takes words from both, each with a link of its own."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.clock = SimClock()
+        self.said: list[str] = []
+        self.chat = Chat("paper", "g")
+        self.papers = [Paper(), Paper()]
+        self.turns = [Turns(store, name, self.clock) for name in ("one", "two")]
+        self.senders = [
+            Sender(store, {"paper": paper}, self.draw, self.clock, turns=turns)
+            for paper, turns in zip(self.papers, self.turns, strict=True)
+        ]
+
+    async def draw(self, key: str, _: Unit) -> Card:
+        return say(key)
+
+    async def put(self, key: str) -> None:
+        now, state = self.clock.now(), DeliveryState.WAITING
+        async with self.store.unit() as unit:
+            await unit.outbox.put(
+                Delivery(0, key, self.chat, Lane.ALARM, state, now, card=dumps(say(key)))
+            )
+
+    def posts(self) -> list[list[str]]:
+        return [list(paper.posts) for paper in self.papers]
+
+
+async def test_where_both_could_speak_one_does(store: Store) -> None:
+    """Slack, mail: neither knows what the other has just said, so each chat is one replica's while it
+    speaks there, and what it has said is not said again by who comes after it."""
+    two = Two(store)
+    for number in range(4):
+        await two.put(f"P{number}")
+        await asyncio.gather(*(sender.drain() for sender in two.senders))
+    first = 0 if two.papers[0].posts else 1
+    assert two.posts()[first] == ["P0", "P1", "P2", "P3"]
+    assert two.posts()[1 - first] == []
+    await two.put("P4")
+    await two.turns[first].__aexit__(None, None, None)
+    two.clock.move(ASK_TURN.total_seconds())
+    await two.senders[1 - first].drain()
+    assert two.posts()[1 - first] == ["P4"]
+
+
+async def test_who_cannot_speak_lets_the_other(store: Store) -> None:
+    """One is killed, or its own way to the platform is broken: the other's may be open."""
+    two = Two(store)
+    await two.put("P0")
+    await two.senders[0].drain()
+    await two.put("P1")
+    await two.senders[1].drain()
+    assert two.posts() == [["P0"], []]
+    two.papers[0].faults.append(Transient("连不上"))
+    await two.senders[0].drain()
+    two.clock.move(ASK_TURN.total_seconds())
+    await two.senders[1].drain()
+    await two.put("P2")
+    two.clock.move(TERM.total_seconds() - 1)
+    await two.senders[0].drain()
+    assert two.posts() == [["P0"], ["P1"]]
+    two.clock.move(ASK_TURN.total_seconds())
+    await two.senders[0].drain()
+    assert two.posts() == [["P0", "P2"], ["P1"]]
 
 
 async def test_what_is_old_is_forgotten(store: Store) -> None:
