@@ -23,6 +23,8 @@ from adapters.words import Event
 BUDGET = 5.0
 """Seconds after a press in which its card can be replaced (101027)."""
 MARGIN = 1.0
+REMEMBERED = 500
+"""Presses that count, of which a second one is known."""
 CODE = "code:"
 """Before a one-time update code, where a press came by the app."""
 
@@ -36,6 +38,12 @@ class _Pressed:
     req: str
     user: str
     card: wire.Json
+    key: str
+
+    @property
+    def deed(self) -> tuple[str, str, str]:
+        """What was pressed, and by whom: a second press of it is the same one."""
+        return self.card["task_id"], self.key, self.user
 
 
 class Presses:
@@ -61,7 +69,11 @@ class Presses:
         self._clock = clock
         self._keep = keep
         self._spawn = spawn
-        self._waiting: dict[str, _Pressed] = {}
+        self._waiting: dict[str, list[_Pressed]] = {}
+        """By their event: a press, and those that repeat it before it is answered."""
+        self._under_way: dict[tuple[str, str, str], str] = {}
+        self._counted: dict[tuple[str, str, str], str] = {}
+        """What came of the last presses that count."""
 
     def take(self, req: str, pressed: wire.Press) -> None:
         """Take a press on a card of ours; one that another replica has drawn is looked up first."""
@@ -84,7 +96,7 @@ class Presses:
     def _act(self, req: str, pressed: wire.Press, drawn: str) -> None:
         """Answer what only leads to another card; keep what is a deed, and answer it in time."""
         _, card, told = json.loads(drawn)
-        here = _Pressed(req, pressed.sender.id, card)
+        here = _Pressed(req, pressed.sender.id, card, pressed.key)
         neutral = loads(told)
         button = _button(neutral, pressed.key)
         if pressed.key == wire.BACK:
@@ -94,7 +106,17 @@ class Presses:
         elif form := _form(neutral, pressed.key):
             self._spawn(self._to_page(here, pressed, form))
         elif event := wire.acted(pressed):
-            self._waiting[event.id] = here
+            self._deed(here, event)
+
+    def _deed(self, here: _Pressed, event: Event) -> None:
+        """Keep a deed; one that repeats another is answered as that one is, and is no deed."""
+        if text := self._counted.get(here.deed):
+            self._spawn(self._replace(here, wire.confirmed(here.card, text), alone=False))
+        elif number := self._under_way.get(here.deed):
+            self._waiting[number].append(here)
+        else:
+            self._under_way[here.deed] = event.id
+            self._waiting[event.id] = [here]
             self._spawn(self._in_time(event.id))
             self._keep(event)
 
@@ -114,10 +136,17 @@ class Presses:
     async def settle(self, number: str, text: str, *, ok: bool) -> None:
         """Say what came of a press: to everybody when it counts, to its presser alone when not. One
         that was answered already is left as it is."""
-        here = self._waiting.pop(number, None)
-        if here:
+        for here in self._waiting.pop(number, ()):
+            self._under_way.pop(here.deed, None)
+            if ok:
+                self._count(here, text)
             card = wire.confirmed(here.card, text) if ok else wire.refused(here.card, text)
             await self._replace(here, card, alone=not ok)
+
+    def _count(self, here: _Pressed, text: str) -> None:
+        self._counted[here.deed] = text
+        for old in list(self._counted)[:-REMEMBERED]:
+            del self._counted[old]
 
     async def _replace(self, here: _Pressed, card: wire.Json, *, alone: bool) -> None:
         """Replace a card in answer to its press; what is lost here is only how it looks."""

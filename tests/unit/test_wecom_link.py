@@ -218,6 +218,29 @@ async def test_a_refused_press_is_told_to_its_presser_alone(scene: Scene) -> Non
     await scene.press(receipt.id, "b:sign|7")  # and may be tried again
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_button_that_is_pressed_twice_is_pressed_once(scene: Scene, when: str) -> None:
+    """Its second press was on the way when the first was answered: it changes nothing, least of all what
+    its presser sees. Somebody else's press is another one."""
+    await scene.ask()
+    receipt = await scene.link.send(scene.chat, CARD, key="1")
+    task = f"{receipt.id}-0"
+    await scene.press(receipt.id, "b:sign|7")
+    if when == "before":
+        await scene.sim.tap(scene.li, scene.room.id, task, "b:sign|7")
+    event = await scene.event()
+    assert isinstance(event, Click)
+    await scene.link.answer(event, "已签字", ok=True)
+    await scene.replaced()
+    if when == "after":
+        await scene.sim.tap(scene.li, scene.room.id, task, "b:sign|7")
+    await scene.sim.tap(scene.wang, scene.room.id, task, "b:sign|7")
+    other = await scene.event()
+    assert isinstance(other, Click)
+    assert other.sender.id == scene.wang
+    assert scene.sim.card(scene.li, scene.room.id, task)["button_list"][0]["key"] == "done"
+
+
 async def test_a_press_is_answered_in_time_whatever_we_do(scene: Scene) -> None:
     """Nobody has answered after four seconds: the card says that it was received."""
     await scene.ask()
