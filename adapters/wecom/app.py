@@ -236,17 +236,20 @@ class App:
     def opened(
         self, query: Mapping[str, str], body: bytes
     ) -> tuple[int, wire.Press | Message | None]:
-        """Return the status to answer with, and what somebody did; a repeat is nothing new."""
+        """Return the status to answer with, and what somebody did; a repeat of what was `taken` is
+        nothing new."""
         try:
             text = self._opened(query, sealed_in(body)).decode()
             told = ET.fromstring(text)  # noqa: S314 - only who holds our key can have sealed it
         except (Unsealed, UnicodeDecodeError, ET.ParseError):
             return 401, None
-        now = self._clock.now()
-        if self._seal.again(query["msg_signature"], now):
+        if self._seal.again(query["msg_signature"], self._clock.now()):
             return 200, None
-        self._seal.taken(query["msg_signature"], now)
         return 200, self._heard(told)
+
+    def taken(self, query: Mapping[str, str]) -> None:
+        """Note that what a call told of is kept: what is not kept is told again."""
+        self._seal.taken(query["msg_signature"], self._clock.now())
 
     def code_of(self, press: str) -> str:
         """Return the update code that came with a press."""

@@ -329,6 +329,8 @@ class WeCom:
         elif heard:
             self._know(heard.sender.id, self._clock.now())
             self._keep(replace(heard, mentions=self._named(heard.text)))
+        if heard:
+            self._app.taken(query)
         return status, ""
 
     def _take(self, cmd: str, req: str, body: Mapping[str, Any]) -> None:

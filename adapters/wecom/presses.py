@@ -115,10 +115,10 @@ class Presses:
         elif number := self._under_way.get(here.deed):
             self._waiting[number].append(here)
         else:
+            self._spawn(self._in_time(event.id))
+            self._keep(event)  # what cannot be kept is told again, and is then no repetition
             self._under_way[here.deed] = event.id
             self._waiting[event.id] = [here]
-            self._spawn(self._in_time(event.id))
-            self._keep(event)
 
     async def _to_page(self, here: _Pressed, pressed: wire.Press, form: Form) -> None:
         try:

@@ -754,6 +754,32 @@ async def test_a_press_on_a_card_of_the_app_is_answered_by_its_code(
     assert scene.link._memory.first("event") is None
 
 
+@pytest.mark.parametrize("what", ["a press", "words"])
+async def test_a_call_that_could_not_be_kept_is_taken_the_next_time(
+    scene: Scene, helped: WeCom, what: str
+) -> None:
+    """The disk refuses, so it is no 200: WeCom tells the very same call again, and that is no replay."""
+    receipt = await helped.send(Chat("wecom", f"app:@{scene.li}"), CARD, key="1")
+    said = (
+        f"<xml><FromUserName>{scene.li}</FromUserName><CreateTime>1790000000</CreateTime>"
+        "<MsgType>text</MsgType><Content>/whoami</Content><MsgId>77</MsgId></xml>"
+    )
+    pressed = scene.sim.app_press(scene.li, f"{receipt.id}-0", "b:sign|7")
+    query, body = scene.sim.callback(pressed if what == "a press" else said)
+    helped._know(scene.li, scene.clock.now())
+    database = helped._memory._opened()
+    database.execute("PRAGMA query_only = ON")
+    with pytest.raises(Transient, match="写不进去"):
+        await helped.sealed_call(query, body)
+    database.execute("PRAGMA query_only = OFF")
+    for _ in range(2):
+        assert await helped.sealed_call(query, body) == (200, "")
+    event = await scene.event()
+    assert isinstance(event, Click if what == "a press" else Message)
+    helped._memory.drop("event", event.id)
+    assert helped._memory.first("event") is None
+
+
 async def test_what_is_written_to_the_app_is_heard(scene: Scene, helped: WeCom) -> None:
     said = (
         f"<xml><FromUserName>{scene.li}</FromUserName><CreateTime>1790000000</CreateTime>"
