@@ -155,28 +155,48 @@ class Slack:
         )
 
     async def __aenter__(self) -> Self:
-        """Prove the tokens and connect; raises Permanent for a bad token, else Transient."""
+        """Prove the tokens and connect; raises Permanent for a bad token. What cannot be reached is
+        tried on in the background."""
         if not self._app and not self._signing_secret:
             raise Permanent("Slack 需要 app_token（长连接）或 signing_secret（HTTP 回调）")
-        from adapters.slack.socket import bolt  # noqa: PLC0415 -- a second to import, if at all
-
         self._calls.open()
         self._heard = asyncio.Queue()
+        self._me, self._socket = "", None
         try:
-            identity = await self._calls.call("auth.test", {}, again=True)
-            self._me = identity["user_id"]
-            self._ledger.open(self._me)
-            self._bolt = bolt(identity, self._supervised, self._signing_secret)
-            if self._app:
-                self._socket = await self._dial(self._app)
+            await self._begin()
+        except Transient as problem:
+            _log.warning("slack_disconnected", reason=problem.reason)
         except BaseException:
             await self._calls.close()
             raise
-        if self._app and self._socket:
-            kept = self._keep(self._app, self._socket)
-            self._keeper = asyncio.create_task(kept, name="slack-socket")
-            self._keeper.add_done_callback(self._report)
+        self._keeper = asyncio.create_task(self._work(), name="slack-socket")
+        self._keeper.add_done_callback(self._report)
         return self
+
+    async def _begin(self) -> None:
+        """Do what is left of the beginning; raises Permanent for a bad token, else Transient."""
+        from adapters.slack.socket import bolt  # noqa: PLC0415 -- a second to import, if at all
+
+        if not self._me:
+            identity = await self._calls.call("auth.test", {}, again=True)
+            self._ledger.open(identity["user_id"])
+            self._bolt = bolt(identity, self._supervised, self._signing_secret)
+            self._me = identity["user_id"]
+        if self._app and not self._socket:
+            self._socket = await self._dial(self._app)
+
+    async def _work(self) -> None:
+        """Begin, where that was not possible at once, and keep the socket."""
+        for pause in chain(BACK_OFF, repeat(30.0)):
+            if self._me and (self._socket or not self._app):
+                break
+            await self._clock.sleep(pause)
+            try:
+                await self._begin()
+            except Transient as problem:
+                _log.warning("slack_disconnected", reason=problem.reason)
+        if self._app and self._socket:
+            await self._keep(self._app, self._socket)
 
     async def __aexit__(self, *exc: object) -> None:
         """Close in bounded time; what was not kept is not acknowledged, so Slack tells it again."""
@@ -274,7 +294,7 @@ class Slack:
 
     async def open_chat(self, title: str, members: Sequence[Person], *, key: str) -> Chat:
         """Create a private channel whose name ends with the key's stamp, so it is found again."""
-        self._calls.reach()
+        self._reach()
         for person in members:
             self._own(person.platform, person.id)
         channel = await self._create(wire.channel_name(title, key))
@@ -635,7 +655,12 @@ class Slack:
         if problem and not isinstance(problem, wire.Dropped):
             self._heard.put_nowait(problem)
 
-    def _own(self, platform: str, its_id: str) -> None:
+    def _reach(self) -> None:
         self._calls.reach()
+        if not self._me:
+            raise Transient("还没有连上 Slack")
+
+    def _own(self, platform: str, its_id: str) -> None:
+        self._reach()
         if platform != self._name or not its_id:
             raise Permanent(f"不是 Slack 上的人或频道：{its_id}", fault=Fault.REFUSED)

@@ -240,12 +240,32 @@ async def test_a_bad_token_is_said_at_once(scene: Scene) -> None:
 
 
 async def test_nobody_listens_there(scene: Scene) -> None:
-    """A far side that is down is Transient."""
+    """A far side that is down keeps nobody from beginning: what is to be said waits for it."""
     slack = Slack(
         Secret(BOT_TOKEN), Secret(APP_TOKEN), base_url="http://127.0.0.1:9/api", clock=scene.clock
     )
-    with pytest.raises(Transient, match="连不上"):
-        await slack.__aenter__()
+    async with slack:
+        with pytest.raises(Transient, match="还没有连上"):
+            await slack.send(scene.chat, say("一"), key="1")
+        with pytest.raises(Transient, match="还没有连上"):
+            await slack.open_chat("客户甲", [], key="1")
+    with pytest.raises(Transient, match="没有连接"):
+        await slack.send(scene.chat, say("一"), key="1")
+
+
+@pytest.mark.parametrize("call", ["auth.test", "apps.connections.open"])
+async def test_who_begins_while_slack_is_down_is_there_when_it_is_up(
+    scene: Scene, call: str
+) -> None:
+    """It goes on trying, with pauses, and then speaks and hears as ever."""
+    await scene.slack.__aexit__(None, None, None)
+    scene.sim.misbehave(call, "500", "429", "gone")
+    async with link_to(scene.sim, scene.clock) as slack:
+        scene.slack = slack
+        assert not scene.sim.sockets
+        await heard_again(scene, 2)
+        await slack.send(scene.chat, say("一"), key="1")
+    assert scene.texts() == ["【一】"]
 
 
 async def test_no_token_and_no_ticket_is_logged(
