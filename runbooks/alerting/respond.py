@@ -14,7 +14,7 @@ from runbooks import threshold
 from runbooks.alerting import full_list, grouping, incident_cards, pipeline
 from runbooks.alerting.adjust import Adjuster
 from runbooks.alerting.incident_cards import clock, microseconds
-from runbooks.alerting.muting.matchers import Matcher, Operator, matcher, spoken
+from runbooks.alerting.muting.matchers import Matcher, Operator, labels_of, matcher, spoken
 from runbooks.alerting.oncall import ladder
 from runbooks.alerting.thresholds import LONGEST, THOUSANDTHS, Last
 from runbooks.kit import House
@@ -34,7 +34,9 @@ from storage.store import Unit
 NOT_OURS = "本群没有这个告警组：请用 /alerts 查看编号"
 
 AT_ONCE = 20
-"""Hosts that one silence of a card names."""
+"""Hosts that one silence of a card names, and"""
+WIDE = 900
+"""characters of its expression: patterns have a longest, and a cloud's names of hosts are long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,7 @@ class Responder:
         rules = {alert.rule for alert in shown}
         if len(rules) != 1:
             raise UsageError("这个告警组包含多条规则：请用 /silence 写明要静默什么")
-        rule, hosts = Matcher("rule", Operator.IS, rules.pop()), {alert.host for alert in shown}
+        rule, hosts = Matcher("rule", Operator.IS, rules.pop()), set(map(_host, shown))
         wanted = [(rule, host) for host in _on(hosts)]
         until = await self._hush(wanted, incident_cards.HUSH, f"告警组 #{incident.id}")
         await self._redraw(incident)
@@ -344,10 +346,21 @@ def _known(alert: KnownAlert, seen: int) -> bool:
     return microseconds(min(began)) <= seen
 
 
+def _host(alert: KnownAlert) -> str:
+    """Return the host that conditions see: of one whose source names none it is perhaps a label."""
+    return labels_of(grouping.alert_of(alert)).get("host", "")
+
+
 def _on(hosts: Collection[str]) -> list[Matcher]:
     """Return conditions one of which each of these hosts fulfils: an expression has a longest."""
     names = sorted(hosts)
     if len(names) == 1:
         return [Matcher("host", Operator.IS, names[0])]
-    parts = [names[at : at + AT_ONCE] for at in range(0, len(names), AT_ONCE)]
-    return [matcher("host", Operator.LIKE, "|".join(map(re.escape, part))) for part in parts]
+    parts: list[list[str]] = [[]]
+    for name in map(re.escape, names):
+        last = parts[-1]
+        if last and (len(last) == AT_ONCE or len("|".join([*last, name])) > WIDE):
+            parts.append([name])
+        else:
+            last.append(name)
+    return [matcher("host", Operator.LIKE, "|".join(part)) for part in parts]

@@ -11,6 +11,7 @@ import pytest
 from adapters.card import Mention, loads, plain
 from adapters.documents import OfficeDocuments
 from adapters.port import UsageError
+from adapters.sources.mapping import Shape, decoder
 from adapters.ssh import SshKeys
 from adapters.words import Chat, Message, Person, Role
 from bot.inbox import Inbox
@@ -153,13 +154,27 @@ async def test_a_warning_that_flaps_is_silenced_by_the_card_that_showed_it(desk:
     assert "静默" in (await known(desk, incident.id))["a"].hidden
 
 
-async def test_hosts_in_their_hundreds_are_silenced_as_well(desk: Desk) -> None:
-    """One expression has a longest: so several silences stand for one press."""
-    hosts = [f"web-{number:03}.prod.example.com" for number in range(150)]
+@pytest.mark.parametrize(
+    "name", ["web-{}.prod.example.com", "ip-10-0-{}-1.cn-north-1.compute.internal"]
+)
+async def test_hosts_in_their_hundreds_are_silenced_as_well(desk: Desk, name: str) -> None:
+    """One expression has a longest, whatever a cloud calls its hosts: so several silences stand for
+    one press."""
+    hosts = [name.format(number) for number in range(100, 250)]
     await desk.post(*(alert("Noise", host) for host in hosts))
     (incident,) = await desk.incidents()
     await desk.press(await desk.button(f"incident:{incident.id}", "静默 1 小时"))
     assert all(each.hidden for each in (await known(desk, incident.id)).values())
+
+
+async def test_a_host_that_only_a_label_names_is_silenced_by_the_card(desk: Desk) -> None:
+    """The mapping of a monitor of one's own may say where labels are, and nothing of hosts."""
+    shape = Shape("rule", label="自建", status="state", labels="tags")
+    post = b'{"rule": "CPU", "state": "firing", "tags": {"host": "web-1"}}'
+    (said,) = decoder("mine", shape)(post, desk.clock.now())
+    await desk.post(said)
+    await desk.press(await desk.button("incident:1", "静默 1 小时"))
+    assert "静默" in (await known(desk, 1))[""].hidden
 
 
 @pytest.mark.parametrize("title", ["host 10.0.0.1 down", "host 10.0.0.1 still down"])
