@@ -120,7 +120,7 @@ class Elsewhere:
 
     async def _take_out(self, incident: Incident, entry: Delivery) -> bool:
         lines = _lines(loads(entry.card))
-        kept = [line for line in lines if f" #{incident.id} " not in line]
+        kept = [line for line in lines if not _is_of(incident, line)]
         if not entry.gathering or kept == lines:
             return False
         if not kept:
@@ -147,6 +147,11 @@ class Elsewhere:
 def _line(incident: Incident) -> str:
     sign = SIGNS[incident.severity]
     return f"{sign} #{incident.id} {' '.join(incident.title[:LINE].split())}"
+
+
+def _is_of(incident: Incident, line: str) -> bool:
+    """Is it this incident's line? Another one's title may name such a number as well."""
+    return line.split(" ", 2)[1:2] == [f"#{incident.id}"]
 
 
 def _over(incident: Incident) -> str:

@@ -169,6 +169,15 @@ async def test_a_routes_wait_is_kept_and_what_ends_within_it_is_not_told(desk: D
     assert (kept.state, kept.reason) == (DeliveryState.FAILED, "通知前已恢复")
 
 
+async def test_what_is_over_takes_no_other_out_whose_title_has_its_number(desk: Desk) -> None:
+    """The line of 作业 #1 is of incident #2: nobody would be told of that one any more."""
+    await desk.post("mail", "磁盘", "作业 #1 失败")
+    await desk.post("mail", "磁盘", firing=False)
+    (said,) = await desk.said(MAIL)
+    assert "#2 作业 #1 失败" in said
+    assert "磁盘" not in said
+
+
 async def test_a_flood_is_one_message_a_minute_and_no_storm_for_the_group(desk: Desk) -> None:
     """Sixty incidents of ours in a minute; beyond twenty lines they are counted."""
     for wave in range(12):
