@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 
 from adapters.card import Block, Button, Buttons, Card, Fields, Style, Table, Text, Tone
@@ -18,7 +18,6 @@ from runbooks.alerting.incident_cards import (
     LINE,
     LINES,
     NAMED,
-    NAMES,
     NEXT_CALL,
     SIGNS,
     STATES,
@@ -149,7 +148,7 @@ def summary(
             Button(
                 f"静默「{tally.rule[:20]}」2 小时",
                 action("quiet", tally.rule, 120),
-                confirm=f"2 小时内不再提醒「{tally.rule[:20]}」的{NAMES[tally.severity]}级告警？",
+                confirm=f"2 小时内不再提醒「{tally.rule[:20]}」的警告和提示？严重告警照常。",
             )
             for tally in noisy
         )
@@ -213,10 +212,15 @@ def _explained(what: Suggestion) -> str:
 def suggestions(tallies: Sequence[Tally]) -> Sequence[Tally]:
     """Return the rules that made the most noise: never a critical one, that is not ours to hide."""
     critical = {tally.rule for tally in tallies if tally.severity is Severity.CRITICAL}
-    noisy = [
-        t for t in tallies if t.rule not in critical and t.count >= TOP and len(t.rule) <= LINE
-    ]
-    return noisy[:SUGGESTED]
+    by_rule: dict[str, Tally] = {}
+    for one in tallies:
+        if one.rule not in critical and len(one.rule) <= LINE:
+            # A button is for all that a rule says, so warnings and what is less are one.
+            there = by_rule.get(one.rule)
+            count = one.count + (there.count if there else 0)
+            by_rule[one.rule] = replace(there or one, count=count)
+    noisy = [each for each in by_rule.values() if each.count >= TOP]
+    return sorted(noisy, key=lambda each: -each.count)[:SUGGESTED]
 
 
 def _tops(tallies: Sequence[Tally], hosts: Sequence[tuple[str, int]], zone: tzinfo) -> list[Block]:

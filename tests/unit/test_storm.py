@@ -324,6 +324,15 @@ def test_no_storm_card_outgrows_a_platform_and_no_critical_is_left_out(
         assert f"另有严重告警 {criticals - incident_cards.NAMED} 条" in plain(card)
 
 
+def test_a_summary_suggests_a_rule_once_though_its_alerts_are_of_two_severities() -> None:
+    """Its button is for warnings and what is less alike: another of them would do the same again."""
+    mild = (Severity.WARNING, Severity.INFO)
+    tallies = [Tally(rule, each, 9, 9, T0) for rule in ("CPU", "内存") for each in mild]
+    few = [Tally("磁盘", each, storm_cards.TOP - 1, 1, T0) for each in mild]
+    said = plain(storm_cards.summary(Storm(1), [*tallies, *few], (), T0, ZONE))
+    assert [said.count(f"[静默「{rule}」") for rule in ("CPU", "内存", "磁盘")] == [1, 1, 1]
+
+
 @given(st.lists(st.integers(1, 80), min_size=1, max_size=6))
 def test_a_shared_mention_counts_everyone(batches: list[int]) -> None:
     card, n = None, 0
