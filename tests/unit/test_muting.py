@@ -17,7 +17,7 @@ from adapters.words import Alert, Person, Severity
 from runbooks.alerting.muting.hidden import Hidden, Rules, Standing, Why, told, why_hidden
 from runbooks.alerting.muting.inhibition import Inhibition
 from runbooks.alerting.muting.intervals import holds, interval
-from runbooks.alerting.muting.maintenance import following, read, running, times
+from runbooks.alerting.muting.maintenance import following, read, rhythm, running, times
 from runbooks.alerting.muting.matchers import (
     Operator,
     labels_of,
@@ -380,6 +380,23 @@ def test_a_window_keeps_the_clock_of_the_house_where_that_is_changed() -> None:
     found = [one.starts_at for one in times(made, now, now + timedelta(days=4), zone)]
     assert [at.astimezone(zone).hour for at in found] == [22] * 4
     assert {at.hour for at in found} == {2, 3}
+
+
+def test_a_window_that_begins_in_an_hour_left_out_keeps_its_clock_afterwards() -> None:
+    """Berlin leaves out 02:00 to 03:00 on Sunday, 29 March 2026: that time is held at 03:30."""
+    zone, now = ZoneInfo("Europe/Berlin"), datetime(2026, 3, 28, 12, 0, tzinfo=UTC)
+    held = {
+        "每天": ["03-29 03:30", "03-30 02:30", "03-31 02:30"],
+        "每周日": ["03-29 03:30", "04-05 02:30", "04-12 02:30"],
+        "每月29日": ["03-29 03:30", "04-29 02:30", "05-29 02:30"],
+    }
+    for every, wanted in held.items():
+        plan = read(f"{every} 02:30 20h 备份", now, zone)
+        made = Maintenance(1, 1, "", plan.starts_at, 1200, plan.every, LI, now, day=plan.day)
+        assert rhythm(made, zone) == f"{every.replace('29日', '29 日')} 02:30"
+        assert running(made, now, zone) is None, "there was none before it was planned"
+        found = [*times(made, now - timedelta(days=1), now + timedelta(days=70), zone)]
+        assert [f"{one.starts_at.astimezone(zone):%m-%d %H:%M}" for one in found[:3]] == wanted
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def read(text: str, now: datetime, zone: tzinfo) -> Plan:
     if not timedelta() < lasts <= min(LONGEST, PERIOD.get(every, LONGEST)):
         raise UsageError("维护窗口最长 7 天，重复的不能长到与下一次相接")
     over = every is Every.ONCE and begins + lasts <= now
-    if over or not now - JUST <= begins <= now + LATEST:
+    if over or (every is Every.ONCE and not now - JUST <= begins <= now + LATEST):
         raise UsageError("开始的时间应在现在以后、一年以内")
     if not reason:
         raise UsageError(f"请在最后写上做什么，客户会看到。{HOW}")
@@ -133,7 +133,10 @@ def _begins(
     day = max(since.astimezone(zone).date(), first.date())
     while day <= until.astimezone(zone).date():
         begin = datetime.combine(day, first.time(), zone).astimezone(window.starts_at.tzinfo)
-        if begin >= window.starts_at and _falls(window, day, first.date()):
+        # What shows its clock may lie before it was planned.
+        if begin >= max(window.starts_at, window.created_at - JUST) and _falls(
+            window, day, first.date()
+        ):
             yield begin
         day += timedelta(days=1)
 
@@ -168,8 +171,18 @@ def _start(found: re.Match[str], now: datetime, zone: tzinfo) -> tuple[Every, in
         if begins < now - JUST or (weekday is not None and date_.weekday() != weekday):
             continue
         if every is not Every.MONTH or _of_month(day, date_):
-            return every, day, begins
+            return every, day, _shown(begins, clock, every, zone)
     raise UsageError(f"没有这个时间：{found[0]}")
+
+
+def _shown(begins: datetime, clock: time, every: Every, zone: tzinfo) -> datetime:
+    """Return a start that shows the clock of what comes back: where the first one falls into the hour
+    that a change of clocks leaves out, the same one of before, which is never held."""
+    while every is not Every.ONCE and begins.astimezone(zone).time() != clock:
+        begins = datetime.combine(
+            begins.astimezone(zone).date() - PERIOD[every], clock, zone
+        ).astimezone(begins.tzinfo)
+    return begins
 
 
 def _dated(found: re.Match[str], clock: time, now: datetime, zone: tzinfo) -> datetime:
