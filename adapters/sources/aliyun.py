@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from urllib.parse import parse_qsl
 
+import msgspec
+
 from adapters.sources import reading
 from adapters.sources.reading import Wrong
 from adapters.words import Alert
@@ -23,6 +25,7 @@ MOST_FIELDS = 100
 NO_DATA = "数据不足 / INSUFFICIENT_DATA"
 
 _PAIR = re.compile(r"([^\s{},=]+)=([^,}]*)")
+_JSON = msgspec.json.Decoder(list[dict[str, str | int]] | dict[str, str | int])
 
 
 def decode(body: bytes, now: datetime) -> tuple[Alert, ...]:
@@ -75,10 +78,18 @@ def _form(body: bytes) -> dict[str, str]:
 
 
 def _dimensions(text: str) -> dict[str, str]:
-    """Return what `{userId=1, instanceId=i-1}` names: it is Java's way to write a map, not JSON."""
+    """Return what `{userId=1, instanceId=i-1}` names, Java's way to write a map; or, as other releases
+    of its documentation have it, `[{"userId":"1","instanceId":"i-1"}]`."""
+    try:
+        read = _JSON.decode(text)
+        there = [
+            pair for each in (read if isinstance(read, list) else [read]) for pair in each.items()
+        ]
+    except (msgspec.DecodeError, RecursionError):
+        there = list[tuple[str, str | int]](_PAIR.findall(text))
     return {
-        key[: reading.LONGEST_KEY]: value.strip()
-        for key, value in _PAIR.findall(text)[:MOST_FIELDS]
+        reading.clean(key)[: reading.LONGEST_KEY]: reading.clean(str(value))
+        for key, value in there[:MOST_FIELDS]
         if key != "userId"
     }
 

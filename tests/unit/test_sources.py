@@ -282,6 +282,30 @@ def test_only_a_web_address_becomes_a_link() -> None:
         assert alertmanager(generatorURL=url)[0].url == ""
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{{userId=1, instanceId={}}}",
+        '[{{"userId":"1","instanceId":"{}"}}]',
+        '{{"userId":1,"instanceId":"{}"}}',
+    ],
+)
+def test_aliyuns_instances_are_told_apart_however_they_are_written(written: str) -> None:
+    """Else the end of one would be the end of another that fires on."""
+
+    def said(instance: str, state: str) -> Alert:
+        fields = {"alertName": "CPU", "ruleId": "r1", "dimensions": written.format(instance)}
+        body = urlencode({**fields, "alertState": state}).encode()
+        (alert,) = SOURCES["aliyun"].decode(body, NOW)
+        return alert
+
+    one, other = said("i-1", "ALERT"), said("i-2", "ALERT")
+    assert (one.host, other.host) == ("i-1", "i-2")
+    assert one.fingerprint == said("i-1", "OK").fingerprint != other.fingerprint
+    assert one.labels["instanceId"] == "i-1"
+    assert "userId" not in one.labels
+
+
 def test_without_a_fingerprint_the_labels_are_the_name() -> None:
     """In any order, and different ones are different."""
     (one,) = alertmanager(labels={"alertname": "A", "b": "1"})
