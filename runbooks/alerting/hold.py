@@ -107,11 +107,12 @@ def fingerprint(title: str) -> tuple[str, str]:
     Our rules and the built-in ones that watch the same are one rule, by its key in the tables; of
     another the name is kept. An alert's title is "RULE - HOST".
     """
+    known, _, behind = title.partition(" - ")
+    # No rule of the tables has such a dash in its name, and a service may.
+    if rule := _tier_rule(known):
+        return rule.key, behind[:LONGEST]
     name, dash, host = title.rpartition(" - ")
-    if not dash:
-        name, host = title, ""
-    rule = _tier_rule(name)
-    return (rule.key if rule else name[:LONGEST]), host[:LONGEST]
+    return (name if dash else title)[:LONGEST], (host if dash else "")[:LONGEST]
 
 
 def hold_of(rule: str, severity: str = "", chosen: Hold | None = None) -> timedelta:

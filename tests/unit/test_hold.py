@@ -71,6 +71,8 @@ def after(*words: Heard) -> tuple[HeldAlert, list[Say]]:
         ("Vigilbot 磁盘 > 90% - web-01", ("disk", "web-01"), timedelta(0)),
         ("磁盘使用率过高 - web-01", ("disk", "web-01"), timedelta(0)),
         ("服务不可用 - nginx", ("service", "nginx"), timedelta(0)),
+        ("服务不可用 - 官网 - 首页", ("service", "官网 - 首页"), timedelta(0)),
+        ("Vigilbot 服务宕机 - 官网 - 首页", ("service", "官网 - 首页"), timedelta(0)),
         ("主机离线 - web-01", ("主机离线", "web-01"), timedelta(0)),
         ("客户 - 自己的规则 - web-01", ("客户 - 自己的规则", "web-01"), timedelta(0)),
         ("没有主机", ("没有主机", ""), timedelta(0)),
