@@ -197,9 +197,11 @@ class _Ready:
             return None
         if _NUMBER.fullmatch(text):
             return reading.epoch(float(text), now)
-        if at := reading.written(text, now):
-            return at
-        raise self._told(f"{where}{self._paths[key].text}", f"不是时间 / not a time: {text!r}")
+        try:
+            return reading.instant(datetime.fromisoformat(text), now)
+        except ValueError:
+            path = f"{where}{self._paths[key].text}"
+            raise self._told(path, f"不是时间 / not a time: {text!r}") from None
 
     def _told(self, path: str, why: str) -> UsageError:
         return self._wrong.told(f"{path}: {why}")

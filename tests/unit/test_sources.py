@@ -480,6 +480,14 @@ def test_without_a_fingerprint_an_alert_keeps_its_name_when_it_worsens_and_ends(
     assert one.fingerprint == two.fingerprint
 
 
+def test_a_monitors_word_for_no_time_costs_no_alert() -> None:
+    """Go's zero time is the year 1; with it the end of an alert was refused."""
+    shape = Shape("r", status="s", starts_at="t", ends_at="e")
+    never = "0001-01-01T00:00:00Z"
+    (alert,) = mapped(shape, {"r": "x", "s": "ok", "t": never, "e": never})
+    assert (alert.firing, alert.starts_at, alert.ends_at) == (False, None, NOW)
+
+
 def test_without_a_status_an_alert_fires() -> None:
     """Nothing says that it has ended, so a person does."""
     (alert,) = mapped(Shape("r"), {"r": "x"})
