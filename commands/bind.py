@@ -8,6 +8,8 @@ from adapters.words import Chat, Role
 from commands.declare import Call, Verbatim, command
 from commands.desk import Desk, desk_of
 from runbooks import walk as walking
+from runbooks.alerting import moving
+from runbooks.alerting.tuning import tuning_of
 from runbooks.credentials import offer
 from storage.records import Customer, RunStatus
 from storage.runs import OPEN
@@ -36,6 +38,9 @@ async def bind(company: Verbatim, *, call: Call) -> Card:
 async def _go_on(customer: Customer, chat: Chat, desk: Desk) -> None:
     """Draw what is open in the new group from now on, and walk on what had stopped for want of
     one."""
+    if customer.chat not in {None, chat}:
+        reopen = (await tuning_of(customer.id, desk.unit)).applied(desk.house.alerting).reopen
+        await moving.move(customer.id, chat, reopen, desk.clock.now(), desk.unit)
     for run in await desk.unit.runs.of(customer.id):
         if run.status not in OPEN or customer.chat == chat:
             continue

@@ -344,3 +344,31 @@ async def test_a_fold_asks_once_who_is_on_call(desk: Desk, monkeypatch: pytest.M
     assert looks == []
     await desk.post(*(alert("Disk", f"h{n}", CRITICAL) for n in range(40)))
     assert looks == [desk.customer.id]
+
+
+# -- another group ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rules", [1, 4])
+async def test_cards_go_on_in_the_group_that_the_customer_is_bound_to_anew(
+    desk: Desk, rules: int
+) -> None:
+    """The one of before may be another customer's; in a storm its one card goes, and no other."""
+    await staff(desk, (LI, Role.ENGINEER, None))
+    await desk.post(*(alert(f"r{number}", "a") for number in range(rules)))
+    storm = f"storm:{desk.customer.id}"
+    wanted = "incident:1" if rules == 1 else storm
+    async with desk.kit.store.unit() as unit:
+        await unit.outbox.drawn(wanted, 1, "shown in the group of before")
+    second = Chat("paper", "g2")
+    assert "已绑定" in await say(desk, "/bind 海蓝科技", second, LI)
+    there = [each for each in (await desk.waiting()).values() if each.living]
+    assert {(each.living, each.chat) for each in there} == {(wanted, second)}
+    desk.customer = replace(desk.customer, chat=second)
+    await desk.post(alert("r0", "b", CRITICAL))
+    async with desk.kit.store.view() as unit:
+        shown = await unit.outbox.living(wanted)
+        cards = [await unit.outbox.living(f"incident:{n}") for n in range(1, rules + 1)]
+    assert shown
+    assert (shown.chat, shown.receipt) == (second, "")
+    assert {each.chat for each in cards if each} <= {second}

@@ -328,7 +328,7 @@ def test_a_summary_suggests_a_rule_once_though_its_alerts_are_of_two_severities(
     """Its button is for warnings and what is less alike: another of them would do the same again."""
     mild = (Severity.WARNING, Severity.INFO)
     tallies = [Tally(rule, each, 9, 9, T0) for rule in ("CPU", "内存") for each in mild]
-    few = [Tally("磁盘", each, storm_cards.TOP - 1, 1, T0) for each in mild]
+    few = [Tally("磁盘", each, incident_cards.TOP - 1, 1, T0) for each in mild]
     said = plain(storm_cards.summary(Storm(1), [*tallies, *few], (), T0, ZONE))
     assert [said.count(f"[静默「{rule}」") for rule in ("CPU", "内存", "磁盘")] == [1, 1, 1]
 
