@@ -137,7 +137,7 @@ def summary(
         ("级别", counted(severities(tallies)) or "无"),
         ("最多一分钟", f"{storm.peak:,} 条新告警"),
         ("告警组", f"{len(incidents)} 个，仍未恢复 {open_} 个"),
-        ("处理人", "、".join(people) or "没有人确认"),
+        ("处理人", _who(people)),
     )
     blocks: list[Block] = [Fields(pairs), *course, *_tops(tallies, (), zone)]
     blocks += _left(incidents, storm.customer)
@@ -156,6 +156,11 @@ def summary(
         if suggested:
             blocks.append(Text("\n".join(map(_explained, suggested)), Style.QUIET))
     return Card("告警风暴总结", Tone.NEUTRAL, tuple(blocks))
+
+
+def _who(people: Sequence[str]) -> str:
+    more = f" 等 {len(people)} 人" if len(people) > NAMED else ""
+    return "、".join(name[:LINE] for name in people[:NAMED]) + more or "没有人确认"
 
 
 def worst_first(incidents: Sequence[Incident]) -> list[Incident]:

@@ -14,7 +14,7 @@ from runbooks.alerting import pipeline
 from runbooks.alerting.incident_cards import NAMES
 from runbooks.alerting.muting.maintenance import HOW, Plan, Times, following, rhythm, times
 from runbooks.alerting.muting.matchers import spoken
-from runbooks.alerting.muting.silences import clock, who
+from runbooks.alerting.muting.silences import cell, clock, who
 from runbooks.kit import Kit
 from storage.records import Customer, Delivery, DeliveryState, Lane, Maintenance, Muted
 from storage.store import Unit
@@ -148,12 +148,12 @@ def before(window: Maintenance, one: Times, _: Sequence[Muted], zone: tzinfo) ->
 def begins(window: Maintenance, one: Times, _: Sequence[Muted], zone: tzinfo) -> Card:
     """Return what is said at the start."""
     pairs = (*_facts(window, zone), ("预计结束", clock(one.ends_at, zone)))
-    return Card(f"🛠 维护开始：{window.reason}", Tone.WARNING, (Fields(pairs), Text(MEANS)))
+    return Card(f"🛠 维护开始：{cell(window.reason)}", Tone.WARNING, (Fields(pairs), Text(MEANS)))
 
 
 def report(window: Maintenance, one: Times, hidden: Sequence[Muted], zone: tzinfo) -> Card:
     """Return what is said at the end: what would have fired, the worst first."""
-    title = f"🛠 维护结束：{window.reason}"
+    title = f"🛠 维护结束：{cell(window.reason)}"
     span = Text(f"{clock(one.starts_at, zone)} 至 {clock(one.ends_at, zone)}", Style.QUIET)
     if not hidden:
         return Card(title, Tone.GOOD, (span, Text("期间没有告警被隐藏")))
@@ -161,8 +161,8 @@ def report(window: Maintenance, one: Times, hidden: Sequence[Muted], zone: tzinf
     head = f"期间隐藏了 {len(hidden)} 个告警，其中严重 {criticals} 个；仍在触发的会重新通知"
     worst = sorted(hidden, key=lambda each: (-each.severity.rank, each.first_at))
     rows = tuple(
-        (NAMES[each.severity], each.title or each.rule, each.host, clock(each.first_at, zone),
-         str(each.count))
+        (NAMES[each.severity], cell(each.title or each.rule), cell(each.host),
+         clock(each.first_at, zone), str(each.count))
         for each in worst[:SHOWN]
     )  # fmt: skip
     blocks: list[Block] = [
@@ -187,8 +187,8 @@ def listed(there: Sequence[Maintenance], now: datetime, zone: tzinfo) -> Card:
         one = following(window, now, zone)
         if one:
             state = "进行中" if one.starts_at <= now else f"下次 {clock(one.starts_at, zone)}"
-            scope = window.matchers or "全部告警"
-            rows.append((f"#{window.id}", rhythm(window, zone), state, scope, window.reason))
+            scope = cell(window.matchers) or "全部告警"
+            rows.append((f"#{window.id}", rhythm(window, zone), state, scope, cell(window.reason)))
     if not rows:
         return say("维护窗口", "没有计划中的维护", HOW)
     shown: list[Block] = [Table(("编号", "时间", "状态", "范围", "内容"), tuple(rows[:SHOWN]))]

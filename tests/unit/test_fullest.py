@@ -19,21 +19,28 @@ from adapters.slack import draw as slack
 from adapters.sources import TITLES
 from adapters.wecom import wire as wecom
 from adapters.words import Chat, Person, Role, Severity
-from runbooks.alerting import incident_cards, storm_cards, truncation
+from runbooks.alerting import incident_cards, storm_cards, truncation, windows
 from runbooks.alerting.incident_cards import LINES, NAMED, TOP, IncidentView
+from runbooks.alerting.muting import silences
+from runbooks.alerting.muting.maintenance import Times
 from runbooks.alerting.policy import POLICY
 from runbooks.alerting.storm_cards import StormView
+from runbooks.alerting.thresholds import Raise
 from runbooks.book import Gate, Runbook
 from runbooks.cards import CUSTOMERS, overview
 from storage.incidents import Tally
 from storage.records import (
     Customer,
+    Every,
     Incident,
     IncidentState,
     Inflow,
     KnownAlert,
+    Maintenance,
+    Muted,
     Run,
     RunStatus,
+    Silence,
     Storm,
     StormPhase,
     Truncation,
@@ -194,6 +201,50 @@ def test_an_address_is_never_cut_and_a_card_that_stands_nowhere_else_is_not_shor
     assert plain(lighter(told)[-1]) == plain(replace(told, blocks=(
         *bare.blocks, Text("丙" * 4 + "…" + "丙" * 7),
     )))  # fmt: skip
+
+
+# -- what people look up or are told later --------------------------------------------------------
+
+
+def reported(sign: str) -> Card:
+    """Return the report of a window that hid more than it names, of the longest titles."""
+    long = sign * 200
+    hid = [Muted(1, T0, f"{n}", Severity.CRITICAL, long, long, long, T0, T0) for n in range(40)]
+    return windows.report(window(sign), Times(T0, T0 + timedelta(hours=1)), hid, ZONE)
+
+
+def window(sign: str) -> Maintenance:
+    hosts, reason = f'host=~"{sign * 900}"', sign * 1000
+    return Maintenance(1, 1, hosts, T0, 120, Every.WEEK, LI, T0, reason)
+
+
+def planned(sign: str) -> Card:
+    return windows.listed([window(sign)] * 25, T0, ZONE)
+
+
+def silenced(sign: str) -> Card:
+    """Return the list of silences as presses of a card make them, twenty hosts in each."""
+    hosts, reason = f'host=~"{sign * 900}"', sign * 1000
+    there = [Silence(n, 1, hosts, T0, T0, LI, reason) for n in range(25)]
+    return silences.listed(there, ZONE)
+
+
+def summed_up(sign: str) -> Card:
+    """Return the summary of a storm in which everybody has pressed."""
+    tallies = [Tally(f"{n}{sign * 49}", Severity.WARNING, 99_999, 9_999, T0) for n in range(9)]
+    advice = [Raise(tally.rule, 1, 2) for tally in tallies[: storm_cards.SUGGESTED]]
+    acked = [
+        replace(incident(n, sign), acked_by=Person("x", f"{n}{sign * 30}")) for n in range(400)
+    ]
+    return storm_cards.summary(Storm(1), tallies, acked, T0, ZONE, advice)
+
+
+@pytest.mark.parametrize("make", [reported, planned, silenced, summed_up])
+def test_the_fullest_list_fits_everywhere(make: Callable[[str], Card]) -> None:
+    """A refused one would be an answer that nobody gets, and what a window hid nobody would know."""
+    for draw in PLATFORMS.values():
+        for sign in ("规", "<", "𝔥"):
+            assert draw(make(sign))
 
 
 # -- the operations group -------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from storage.store import Unit
 LONGEST = timedelta(days=30)
 HOW = '例如 /silence host=web-01 2h 正在换硬盘；条件可以写几个：host=~"web-.*" severity!=critical'
 SHOWN = 20
+CELL = 50
+"""Characters of a text in a list: twenty lines of two are within what each platform takes."""
 
 _CONDITION = re.compile(
     r'\s*([a-zA-Z_:][a-zA-Z0-9_:]*\s*(?:=~|!=|!~|=)\s*(?:"(?:[^"\\]|\\.)*"|[^\s",][^\s,]*))'
@@ -137,7 +139,13 @@ def listed(there: Sequence[Silence], zone: tzinfo) -> Card:
     if not there:
         return say("静默", "现在没有静默", HOW)
     rows = tuple(
-        (f"#{one.id}", one.matchers, clock(one.ends_at, zone), who(one.by), one.reason)
+        (
+            f"#{one.id}",
+            cell(one.matchers),
+            clock(one.ends_at, zone),
+            who(one.by)[:20],
+            cell(one.reason),
+        )
         for one in there[:SHOWN]
     )
     blocks: list[Block] = [Table(("编号", "条件", "到", "谁", "原因"), rows)]
@@ -145,6 +153,11 @@ def listed(there: Sequence[Silence], zone: tzinfo) -> Card:
         blocks.append(Text(f"另有 {len(there) - SHOWN} 条", Style.QUIET))
     blocks.append(Text("解除：/unsilence 编号", Style.QUIET))
     return Card(f"静默（{len(there)} 条）", Tone.NEUTRAL, tuple(blocks))
+
+
+def cell(text: str) -> str:
+    """Return a text as a list has room for it: a press of 静默 alone may name twenty hosts."""
+    return text if len(text) <= CELL else f"{text[: CELL - 1]}…"
 
 
 def clock(at: datetime, zone: tzinfo) -> str:
