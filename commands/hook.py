@@ -16,6 +16,11 @@ from runbooks import hook_address
 from runbooks.kit import House
 from storage.hooks import Address
 
+SHOWN = 30
+"""Jobs of a list: those that are silent, and those that must call next."""
+NAME = 50
+"""Characters of a job's name there."""
+
 WHISPERED = "领取地址的一次性链接将私信给您：地址含密钥，请不要发到群里"
 
 
@@ -52,15 +57,18 @@ async def list_(*, call: Call) -> Card:
         )
         blocks.append(Table(("告警源", "开通时间", "状态"), rows))
     if beats:
+        silent_first = sorted(beats, key=lambda each: (not each.missed, each.due, each.name))
         rows3 = tuple(
             (
-                beat.name,
+                beat.name[:NAME],
                 f"每 {beat.every // 60} 分钟",
                 "中断" if beat.missed else f"{beat.due.astimezone(zone):%m-%d %H:%M} 前",
             )
-            for beat in beats
+            for beat in silent_first[:SHOWN]
         )
         blocks.append(Table(("心跳", "周期", "下次报到"), rows3))
+        if len(beats) > SHOWN:
+            blocks.append(Text(f"另有 {len(beats) - SHOWN} 个任务"))
     if not blocks:
         blocks.append(Text(f"还没有。用 /hook add 告警源 开通：{_offered(desk.house)}"))
     return Card("告警接入", blocks=tuple(blocks))

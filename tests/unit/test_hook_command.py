@@ -24,12 +24,13 @@ from runbooks import walk as walking
 from runbooks.alerting import heartbeats
 from runbooks.hook_address import HOOK_ADDRESS
 from runbooks.kit import House, Kit
-from storage.records import Customer, Run, RunStatus
+from storage.hooks import hash_of
+from storage.records import Customer, Heartbeat, Run, RunStatus
 from storage.store import Store
 from storage.vault import Seal
 from tests import blank
 from tests.unit import test_pipeline
-from tests.unit.test_pipeline import GROUP, Desk
+from tests.unit.test_pipeline import GROUP, LI, Desk
 from tests.unit.test_respond import say, staff
 
 desk = test_pipeline.desk
@@ -165,3 +166,21 @@ async def test_without_any_hook_the_list_names_what_can_be_opened(desk: Desk) ->
     assert "alertmanager、grafana" in said
     assert "、mine" in said
     assert "vigilops" not in said
+
+
+async def test_a_list_of_many_jobs_names_the_silent_ones_and_counts_the_rest(
+    desk: Desk,
+) -> None:
+    """Hundreds of them no platform takes: whoever asked had no answer."""
+    await staff(desk, (LI, Role.ENGINEER, None))
+    now, owner = desk.clock.now(), desk.customer.id
+    async with desk.kit.store.unit() as unit:
+        for n in range(40):
+            due, missed = now + timedelta(minutes=n), n in {35, 38}
+            await unit.heartbeats.put(
+                Heartbeat(owner, f"备份-{n:03}", hash_of(Secret(str(n))), 60, due, missed=missed)
+            )
+    said = await say(desk, "/hook list", GROUP, LI)
+    assert said.count("备份-") == 30
+    assert "备份-035 | 每 1 分钟 | 中断\n备份-038 | 每 1 分钟 | 中断\n备份-000" in said
+    assert "另有 10 个任务" in said
