@@ -16,11 +16,15 @@ KEPT = 20
 
 def flip(flips: Sequence[datetime], at: datetime, policy: Policy) -> tuple[datetime, ...]:
     """Return the changes that still count, with one more at `at`."""
-    since = at - policy.flap_window
-    return (*(each for each in flips if each > since), at)[-KEPT:]
+    return (*(each for each in flips if _near(each, at, policy)), at)[-KEPT:]
 
 
 def flapping(flips: Sequence[datetime], now: datetime, policy: Policy) -> bool:
     """Did it change so often within the window that ends now?"""
-    since = now - policy.flap_window
-    return sum(each > since for each in flips) >= policy.flaps
+    return sum(_near(each, now, policy) for each in flips) >= policy.flaps
+
+
+def _near(flip: datetime, at: datetime, policy: Policy) -> bool:
+    """Is a change within the window? One further ahead is of a clock that was put back since, and would
+    count until that instant comes again."""
+    return abs(at - flip) < policy.flap_window

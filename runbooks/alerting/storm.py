@@ -47,7 +47,7 @@ NONE = Gust()
 def fold(storm: Storm, gust: Gust, now: datetime, policy: Policy) -> tuple[Storm, Turn]:
     """Return the storm after a gust, or after nothing but time, and what turned."""
     measured = _measured(storm, now)
-    recent = tuple(each for each in measured.recent if now - each.at < MINUTE)
+    recent = tuple(each for each in measured.recent if _within(each.at, now, MINUTE))
     if gust.alerts or gust.incidents:
         recent = (*recent, Inflow(now, gust.alerts, gust.incidents, gust.received))
     after = replace(
@@ -79,10 +79,10 @@ def _goes_on(
     storm: Storm, alerts: int, incidents: int, now: datetime, policy: Policy
 ) -> tuple[Storm, Turn]:
     half = _much(2 * alerts, 2 * incidents, storm.usual, policy)
-    lately = storm.critical_at is not None and now - storm.critical_at < policy.calm
+    lately = storm.critical_at is not None and _within(storm.critical_at, now, policy.calm)
     if half or lately:
         return replace(storm, phase=StormPhase.STORM, calm_since=None), Turn.NOTHING
-    calm = storm.calm_since or now
+    calm = min(storm.calm_since or now, now)
     for_ = now - calm
     if for_ >= policy.calm + policy.drain:
         over = replace(
@@ -101,7 +101,7 @@ def _much(alerts: int, incidents: int, usual: float, policy: Policy) -> bool:
 
 def _measured(storm: Storm, now: datetime) -> Storm:
     """Return the storm with what is usual brought up to now; a storm's own minutes do not count."""
-    if storm.measured_at is None:
+    if storm.measured_at is None or storm.measured_at > now:
         return replace(storm, measured_at=now)
     minutes = int((now - storm.measured_at) / MINUTE)
     if minutes < 1:
@@ -115,6 +115,12 @@ def _measured(storm: Storm, now: datetime) -> Storm:
     return replace(storm, usual=usual * (1 - SMOOTH) ** silent, measured_at=now)
 
 
+def _within(at: datetime, now: datetime, span: timedelta) -> bool:
+    """Is an instant so near? One further ahead is of a clock that was put back since, and would count
+    until that instant comes again; another replica's may be ahead by a little."""
+    return abs(now - at) < span
+
+
 def window(storm: Storm, now: datetime, policy: Policy) -> tuple[Storm, datetime | None]:
     """Return the storm at news of a critical (before it is folded), and when its mention goes: None
     is now.
@@ -124,7 +130,8 @@ def window(storm: Storm, now: datetime, policy: Policy) -> tuple[Storm, datetime
     came has no message at its end, so whoever comes after it waits for nothing.
     """
     until = storm.gathering_until
-    if until is None or now >= until:
+    # None is further ahead than that, unless the clock was put back: nobody waits for it to come again.
+    if until is None or now >= until or until - now > 2 * policy.gather:
         return replace(storm, gathering_until=now + policy.gather), None
     if now < until - policy.gather:
         return storm, until - policy.gather

@@ -288,6 +288,28 @@ def test_a_critical_waits_only_for_a_message_that_goes() -> None:
     assert storms.window(now, seconds(42), POLICY)[1] is None
 
 
+def test_a_clock_that_is_put_back_puts_no_critical_off_and_no_storm_on() -> None:
+    """By an hour: what was then to come would else hold for that hour."""
+    ahead = 3600
+    now, _ = storms.window(Storm(1), seconds(ahead), POLICY)
+    now, _ = storms.fold(now, Gust(30, 2, 1, 30), seconds(ahead), POLICY)
+    now, due = storms.window(now, seconds(ahead + 5), POLICY)
+    assert due == seconds(ahead + 10)
+    now, due = storms.window(now, seconds(0), POLICY)
+    assert due is None
+    now, turn = storms.fold(now, Gust(1, 1, 1, 1), seconds(0), POLICY)
+    assert sum(each.alerts for each in now.recent) == 1
+    for n in range(5, 600, 5):
+        now, turn = storms.fold(now, storms.NONE, seconds(n), POLICY)
+        if turn is Turn.ENDED:
+            break
+    assert (now.phase, turn) == (StormPhase.NORMAL, Turn.ENDED)
+    flips = tuple(seconds(ahead + n) for n in range(POLICY.flaps))
+    assert flapping(flips, seconds(ahead + 10), POLICY)
+    assert not flapping(flips, seconds(0), POLICY)
+    assert flip(flips, seconds(0), POLICY) == (seconds(0),)
+
+
 # -- cards ----------------------------------------------------------------------------------------
 
 
