@@ -216,9 +216,8 @@ class Hook:
         if method in READ:
             hint = f"{source.title}：请用 POST 把告警发到这个地址 / POST alerts here"
             return _json({"ok": True, "hint": hint})
-        if method != "POST":
-            raise Refused(NOT_POSTED)
         try:
+            _posted(method)
             body = await _body(receive, self._slow)
             if name == vigilops.NAME:
                 new = await _keep(self._kit, customer, name, vigilops.decode(body))
@@ -324,6 +323,12 @@ def _heard(notice: vigilops.Notice, now: datetime) -> Heard | None:
         notice.message,
         notice.severity,
     )
+
+
+def _posted(method: str) -> None:
+    """Refuse what comes by another method: Grafana can be set to PUT, and drops what is refused."""
+    if method != "POST":
+        raise Refused(NOT_POSTED)
 
 
 async def _body(receive: Receive, slow: float) -> bytes:

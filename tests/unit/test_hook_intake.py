@@ -261,10 +261,13 @@ async def test_what_is_refused_of_a_customer_is_told_to_operations_once_an_hour(
     answer = await stage.post("grafana", odd, token_of("grafana"))
     assert (answer.status_code, len(await told())) == (400, 2)
     assert not any("t0ken" in each for each in await told())
+    path = f"/hooks/nightingale/{token_of('nightingale').reveal()}"
+    assert (await stage.web.put(path, content=BODY)).status_code == 405
+    assert sum("POST" in each for each in await told()) == 1
     await clock.sleep(3600)
     assert (await stage.post("alertmanager", b"x" * (hooks.MOST + 1))).status_code == 413
     assert any("8 MB" in each for each in await told())
-    assert len(await told()) == 3
+    assert len(await told()) == 4
 
 
 JSON = st.recursive(
