@@ -131,12 +131,18 @@ async def _redraw(customer: int, names: set[Name], now: datetime, unit: Unit) ->
 async def reconsider(customer: Customer, now: datetime, house: House, unit: Unit) -> int:
     """Look again at all that fires, because what hides alerts may have changed: what is hidden from
     now on is told no more, and what nothing hides any more is news; return how many changed."""
+    seen = await unit.incidents.firing(customer.id, FIRING_ROOM)
+    return await _reveal(customer, now, house, unit, seen)
+
+
+async def _reveal(
+    customer: Customer, now: datetime, house: House, unit: Unit, seen: Sequence[KnownAlert] = ()
+) -> int:
+    """Look again at what is hidden, and at these that are seen: of thousands it would take long, and
+    what hides any of them tells so itself."""
     there, tuning = unit.incidents, await tuning_of(customer.id, unit)
     house = _tuned(house, tuning)
-    firing = [
-        *await there.firing(customer.id, FIRING_ROOM),
-        *await there.firing(customer.id, FIRING_ROOM, hidden=True),
-    ]
+    firing = [*seen, *await there.firing(customer.id, FIRING_ROOM, hidden=True)]
     folded = Folded({(known.source, known.fingerprint): known for known in firing})
     curtain = await _Curtain.drawn(customer.id, now, house, tuning, unit)
     for name, known in folded.before.items():
@@ -172,7 +178,8 @@ async def look(kit: Kit) -> int:
             if number in closed:
                 await _open_again(customer, closed[number], now, kit.house, unit)
             if number in hiding:
-                await reconsider(customer, now, kit.house, unit)
+                again = reconsider if turned else _reveal
+                await again(customer, now, kit.house, unit)
             else:
                 tuning = await tuning_of(number, unit)
                 house = _tuned(kit.house, tuning)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -18,12 +18,14 @@ from runbooks.alerting.pipeline import Post
 from runbooks.alerting.policy import Policy
 from runbooks.alerting.respond import Responder, deed
 from runbooks.kit import House, Kit
+from storage.incidents import Incidents
 from storage.records import (
     Customer,
     Delivery,
     DeliveryState,
     Incident,
     IncidentState,
+    KnownAlert,
     Lane,
     Silence,
     StormPhase,
@@ -350,6 +352,29 @@ async def test_a_silenced_incident_is_counted_and_comes_back_when_the_silence_en
         climb = await unit.escalations.last(incident.id)
     assert climb
     assert climb.stopped_at is None
+
+
+async def test_a_look_for_what_is_hidden_reads_nothing_that_is_seen(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes every five seconds, and of thousands it would hold up everybody for as long as one of
+    them is silenced."""
+    await desk.post(*(alert("CPU", host) for host in ("a", "b", "c")))
+    now, ends = desk.clock.now(), desk.clock.now() + HOUR
+    async with desk.kit.store.unit() as unit:
+        await unit.silences.add(Silence(0, desk.customer.id, "host=a", now, ends, LI))
+        await pipeline.reconsider(desk.customer, now, desk.kit.house, unit)
+    read = list[str]()
+    real = Incidents.firing
+
+    async def counted(self: Incidents, *args: Any, **named: Any) -> Sequence[KnownAlert]:
+        found = await real(self, *args, **named)
+        read.extend(each.host for each in found)
+        return found
+
+    monkeypatch.setattr(Incidents, "firing", counted)
+    assert await pipeline.look(desk.kit) == 1
+    assert read == ["a"]
 
 
 async def test_a_flapping_warning_is_marked_and_told_no_more(desk: Desk) -> None:
