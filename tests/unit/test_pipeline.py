@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,7 +19,8 @@ from runbooks.alerting.pipeline import Post
 from runbooks.alerting.policy import Policy
 from runbooks.alerting.respond import Responder, deed
 from runbooks.kit import House, Kit
-from storage.incidents import Incidents
+from storage import incidents
+from storage.incidents import BREATH, Incidents
 from storage.records import (
     Customer,
     Delivery,
@@ -375,6 +377,32 @@ async def test_a_look_for_what_is_hidden_reads_nothing_that_is_seen(
     monkeypatch.setattr(Incidents, "firing", counted)
     assert await pipeline.look(desk.kit) == 1
     assert read == ["a"]
+
+
+async def test_an_incident_of_thousands_is_read_in_many_turns(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its card is drawn in the loop in which other customers' posts are answered."""
+    many = 2 * BREATH + 10
+    await desk.post(*(alert("CPU", f"h{number}") for number in range(many)))
+    turns = [0]
+    real = incidents._alert
+
+    def counted(row: Mapping[Any, Any]) -> KnownAlert:
+        turns[-1] += 1
+        return real(row)
+
+    async def others() -> None:
+        while True:
+            turns.append(0)
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(incidents, "_alert", counted)
+    async with asyncio.TaskGroup() as group, desk.kit.store.view() as unit:
+        busy = group.create_task(others())
+        assert len(await unit.incidents.alerts(1)) == many
+        busy.cancel()
+    assert (sum(turns), max(turns)) == (many, BREATH)
 
 
 async def test_a_flapping_warning_is_marked_and_told_no_more(desk: Desk) -> None:
