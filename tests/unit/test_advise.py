@@ -25,8 +25,10 @@ from runbooks.alerting.pipeline import Post
 from runbooks.alerting.policy import Policy
 from runbooks.alerting.triage import consent, raising
 from runbooks.alerting.triage.advise import AT_ONCE, GATHER, LATE, advise
+from runbooks.case import Approver, Contact, Onboarding
 from runbooks.engine import Engine
 from runbooks.kit import House, Kit
+from runbooks.walk import dump
 from storage.advice import CONSENT, KEY
 from storage.records import (
     Choice,
@@ -37,9 +39,12 @@ from storage.records import (
     IncidentState,
     Lane,
     Member,
+    Run,
+    RunStatus,
     Server,
     Tier,
 )
+from storage.roster import Callee, Roster
 from storage.store import Store
 
 GROUP = Chat("paper", "g1", "海蓝科技 监控交付")
@@ -130,6 +135,26 @@ async def test_the_group_is_told_once_what_the_model_makes_of_it(desk: Desk) -> 
     assert "web-1 的磁盘快满了" in plain(loads(entry.card))
     assert await desk.after() == 0
     assert len(desk.model.asked) == 1
+
+
+async def test_whoever_is_named_in_the_contract_or_called_has_a_stand_in(desk: Desk) -> None:
+    """The customer's contacts and signatories, and the people on call."""
+    contacts, named = (
+        (Contact("张三丰", phone="13700000001"),),
+        (Approver("王五一", deputy="赵六六"),),
+    )
+    case = Onboarding(desk.customer.id, "海蓝科技有限公司", contacts, (), approvers=named)
+    now, done = desk.clock.now(), RunStatus.DONE
+    run = Run("r1", "onboarding", desk.customer.id, "", done, 1, dump(case), LI, now, now)
+    async with desk.kit.store.unit() as unit:
+        await unit.runs.add(run)
+        await unit.oncall.save(Roster(desk.customer.id, "Asia/Shanghai", (Callee("钱工程"),)))
+        said = "张三丰 王五一 赵六六 钱工程"
+        alert = Alert("disk@db", True, Severity.WARNING, "磁盘", "db", text=said)
+        await pipeline.fold(desk.customer, [Post("grafana", now, (alert,))], now, House(), unit)
+    assert await desk.after() == 1
+    (asked,) = desk.model.asked
+    assert not [name for name in said.split() if name in asked]
 
 
 async def test_the_model_may_raise_and_then_somebody_is_called(desk: Desk) -> None:

@@ -13,11 +13,14 @@ from datetime import timedelta
 import structlog
 
 from adapters.card import dumps
+from runbooks import walk as walking
 from runbooks.alerting.muting.places import Place
 from runbooks.alerting.receivers import places_of, together
 from runbooks.alerting.triage import consent, handbook, raising, readings
+from runbooks.alerting.triage.masking import company
 from runbooks.alerting.triage.verdict import Advice, Matter, Unusable, Verdict, card, triage
 from runbooks.kit import Kit
+from runbooks.onboarding import ONBOARDING
 from storage.advice import CONSENT, KEY
 from storage.records import (
     Customer,
@@ -147,13 +150,20 @@ async def _tell(incident: Incident, verdict: Verdict, kit: Kit, unit: Unit) -> b
 
 
 async def _names(number: int, unit: Unit) -> tuple[str, ...]:
-    """Return what the model is not to see of a customer: their names and their servers'."""
+    """Return what the model is not to see of a customer: their names, their servers' and people's, and
+    those of whoever is called for them."""
     customer = await unit.customers.get(number)
     servers = await unit.servers.of(number)
-    names = [customer.name, customer.slug] if customer else []
+    names = [*company(customer.name), customer.slug] if customer else []
     if customer and customer.chat:
         names.append(customer.chat.title)
     for server in servers:
         names += [server.name, server.host, server.hostname]
     names += [member.person.name for member in await unit.people.of_customer(number)]
+    for run in await unit.runs.of(number, ONBOARDING.name):
+        case = walking.load(ONBOARDING, run)
+        names += [each.name for each in (*case.contacts, *case.on_call)]
+        names += [name for each in case.approvers for name in (each.name, each.deputy)]
+    if roster := await unit.oncall.roster(number):
+        names += [callee.name for callee in roster.callees]
     return tuple(name for name in names if name)

@@ -102,6 +102,12 @@ _ADDRESS = (
 _IPV6 = re.compile(r"(?<![0-9A-Za-z_:.])[0-9A-Fa-f:.]{2,}(?![0-9A-Za-z_])")
 """What may be one: nearly all of these are times and figures."""
 
+_WIDE = 0xFEE0
+"""From a visible ASCII character to its full-width form."""
+
+_LEGAL = re.compile(r"(?:集团)?(?:股份|控股)?(?:有限责任|有限)?公司$")
+_BRACKETS = re.compile(r"[(（][^()（）]*[)）]")
+
 _STAND_IN = re.compile(r"\[N([0-9]+)\]")
 
 
@@ -109,10 +115,9 @@ class Mask:
     """The names of one question and their stand-ins: `hide` what is asked, `show` what is answered."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        wanted = {plain(name) for name in names}
+        wanted = {plain(name).strip() for name in names}
         kept = sorted((n for n in wanted if len(n) >= SHORTEST), key=lambda n: (-len(n), n))
-        words = [_word(name) for name in kept]
-        self._known = re.compile("|".join([*words, _ADDRESS]), re.IGNORECASE)
+        self._kept = [(_folded(name), name) for name in kept]
         self._names: list[str] = []
         self._numbers: dict[str, int] = {}
 
@@ -135,18 +140,21 @@ class Mask:
         return any(not 1 <= int(n) <= len(self._names) for n in _STAND_IN.findall(text))
 
     def _pattern(self, text: str) -> re.Pattern[str]:
-        """Return what is looked for in a text: the names, and the addresses that it has."""
+        """Return what is looked for in a text: the names and the addresses that it has."""
         there = {address for found in _IPV6.findall(text) if (address := _ipv6(found))}
-        if not there:
-            return self._known
         longest = sorted(there, key=lambda each: (-len(each), each))
-        return re.compile("|".join([*map(_word, longest), self._known.pattern]), re.IGNORECASE)
+        # A pattern of all names of hundreds of servers would hold up the loop for seconds.
+        folded = _folded(text)
+        names = [name for known, name in self._kept if known in folded]
+        words = [*map(_word, longest), *map(_word, names), _ADDRESS]
+        return re.compile("|".join(words), re.IGNORECASE)
 
     def _stand_in(self, name: str) -> str:
-        number = self._numbers.get(name.lower())
+        same = _nfkc(name).lower()
+        number = self._numbers.get(same)
         if number is None:
             self._names.append(name)
-            number = self._numbers[name.lower()] = len(self._names)
+            number = self._numbers[same] = len(self._names)
         return f"[N{number}]"
 
     def _name(self, stand_in: str, number: int) -> str:
@@ -177,9 +185,38 @@ def _ipv6(found: str) -> str:
     return ""
 
 
+def company(name: str) -> tuple[str, ...]:
+    """Return how a company is called: as its contract has it, and as people and monitors do, without
+    the legal form, and without the place that stands in brackets."""
+    without = _LEGAL.sub("", name).strip()
+    return tuple(
+        dict.fromkeys(each for each in (name, without, _BRACKETS.sub("", without)) if each)
+    )
+
+
+def _nfkc(text: str) -> str:
+    return unicodedata.normalize("NFKC", text)
+
+
+def _folded(text: str) -> str:
+    """Return a text in which a name is found however it was typed."""
+    return "".join(_nfkc(text).casefold().split())
+
+
 def _word(name: str) -> str:
-    """Return the pattern of a name: in Latin letters a whole word, so that `db` is not in `dbus`."""
-    found = re.escape(name)
-    before = r"(?<![A-Za-z0-9])" if name[0].isascii() and name[0].isalnum() else ""
-    after = r"(?![A-Za-z0-9])" if name[-1].isascii() and name[-1].isalnum() else ""
+    """Return the pattern of a name, whichever keyboard it was typed on: （ is (. In Latin letters it is
+    a whole word, so that `db` is not in `dbus`."""
+    found, folded = "".join(map(_letter, name)), _nfkc(name)
+    before = r"(?<![A-Za-z0-9])" if folded[0].isascii() and folded[0].isalnum() else ""
+    after = r"(?![A-Za-z0-9])" if folded[-1].isascii() and folded[-1].isalnum() else ""
     return f"{before}{found}{after}"
+
+
+def _letter(char: str) -> str:
+    """Return the pattern of one character of a name, half-width or full-width."""
+    if char.isspace():
+        return r"\s+"
+    folded = _nfkc(char)
+    if len(folded) == 1 and folded.isascii():
+        return f"[{re.escape(folded)}{chr(ord(folded) + _WIDE)}]"
+    return re.escape(char)
