@@ -8,6 +8,7 @@ that is not exactly what was asked for is shown as unusable, and none of it.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,6 +44,9 @@ SYSTEM = """你是运维值班助手，为一次事件定级、概括并建议�
 {"severity": "critical|warning|info", "summary": "不超过 120 字",
  "suggestions": ["先查什么，最多 5 条，每条不超过 80 字"], "citations": ["A1", "M2"]}
 citations 列出你依据的行号，至少一个；没有依据就不要写。不要网址、不要 @ 任何人、不要机器人命令。"""
+
+UNSEEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
+"""Kinds of characters that have no look of their own."""
 
 Said = Annotated[str, Meta(min_length=1, max_length=200)]
 
@@ -199,13 +203,19 @@ class _Answer(Struct, forbid_unknown_fields=True):
 _ANSWER = msgspec.json.Decoder(_Answer)
 _FENCE = re.compile(r"\A```(?:json)?\s*\n(.*)\n\s*```\Z", re.DOTALL)
 
+_COMMANDS = (
+    "accept|ack|ai|alerts|bind|cancel|escalate|handover|help|hook|incident|install[-_]agent|maintain|"
+    "monitor|onboard|oncall|ops|pair|resolve|retry|role|server|silence|skip|status|test[-_]alert|"
+    "threshold|tier|unack|unsilence|whoami"
+)
+"""What the bot obeys; a path such as /server/logs or /var/status is none."""
+
 HOSTILE = (
-    (re.compile(r"(?i)\b[a-z][a-z0-9+.-]*://|\bwww\.|\]\(|\bdata:|\bjavascript:"), "含有链接"),
-    (re.compile(r"@[\w\u4e00-\u9fff]|<[@!#a-zA-Z/]|\[@"), "含有 @ 或标记"),
-    (re.compile(r"(?im)(?:^|[\s“「`])/(?:un)?(?:ack|silence|resolve|maintain|escalate|hook|role|oncall|incident|alerts|tier|skip|cancel)\b"), "含有机器人命令"),
-    (re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]"), "含有看不见的字符"),
+    (re.compile(r"(?i)\b[a-z][a-z0-9+.-]*://|\bwww\.|\]\(|\bdata:|\bjavascript:|(?<![\w./-])(?:[a-z0-9-]+\.)+[a-z]{2,}/\S"), "含有链接"),
+    (re.compile(r"@\s*\w|<[@!#a-zA-Z/]|\[@"), "含有 @ 或标记"),
+    (re.compile(rf"(?im)(?:(?<![a-z0-9_./~-])/|^\s*、)[/\s]*(?:{_COMMANDS})(?![\w/-]|\.\w)"), "含有机器人命令"),
     (re.compile(r"(?i)ignore (?:all|any|previous|the above)|忽略(?:以上|之前|所有)|system prompt|系统提示词"), "像是被告警里的文字左右了"),
-    (re.compile(r"(?i)rm\s+-[a-z]*[rf]|mkfs|dd\s+if=|:\(\)\s*\{|drop\s+(?:table|database)|curl[^|\n]*\|\s*(?:ba)?sh|chmod\s+(?:-R\s+)?777|>\s*/dev/sd|shutdown\b|reboot\b|iptables\s+-F"), "建议了危险的命令"),
+    (re.compile(r"(?i)rm\s+-[a-z]*[rf]|mkfs|dd\s+if=|:\(\)\s*\{|(?:drop|truncate)\s+(?:table|database)|delete\s+from|(?:curl|wget)[^|\n]*\|\s*(?:sudo\s+)?(?:ba|z|da)?sh|chmod\s+(?:-R\s+)?777|>\s*/dev/(?:sd|nvme|vd)|shutdown\b|reboot\b|poweroff\b|iptables\s+-F"), "建议了危险的命令"),
 )  # fmt: skip
 """What no advice needs and what may be there to harm: the whole answer is then not shown."""
 
@@ -221,8 +231,12 @@ def read(text: str, lines: Sequence[Line], mask: Mask) -> Advice | Unusable:
     except (msgspec.DecodeError, UnicodeError, RecursionError, OverflowError):
         return Unusable("回答不是要求的格式")
     said = (answer.summary, *answer.suggestions)
+    if any(map(_unseen, said)):
+        return Unusable("回答含有看不见的字符")
+    # As chats and our own commands read it: ＠ is @ there and ／ is /.
+    read_as = [unicodedata.normalize("NFKC", part) for part in said]
     for pattern, why in HOSTILE:
-        if any(pattern.search(part) for part in said):
+        if any(pattern.search(part) for part in read_as):
             return Unusable(f"回答{why}")
     if any(mask.invents(part) for part in said):
         return Unusable("回答提到了没有给它的名字")
@@ -235,6 +249,11 @@ def read(text: str, lines: Sequence[Line], mask: Mask) -> Advice | Unusable:
         tuple(mask.show(part.strip()) for part in answer.suggestions),
         tuple(given[name] for name in dict.fromkeys(answer.citations)),
     )
+
+
+def _unseen(text: str) -> bool:
+    """Has a text characters that nobody sees, other than the ends of its lines?"""
+    return any(unicodedata.category(char) in UNSEEN for char in text if char not in "\t\n")
 
 
 # -- the card -----------------------------------------------------------------------------------
