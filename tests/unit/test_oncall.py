@@ -179,6 +179,18 @@ async def test_somebody_with_a_new_name_is_not_there_twice(room: Room) -> None:
     assert roster.callees[0].phone == "13911111111"
 
 
+async def test_who_may_not_acknowledge_is_named_before_the_night(room: Room) -> None:
+    """Whoever was never one of our people, and whoever has left them, would be rung in vain."""
+    sun = Person("web", "sun", "孙工")
+    await room.type("/oncall add @孙工", named=[sun])
+    assert "孙工 不是工程师或负责人，收到呼叫后不能确认" in await room.type("/oncall")
+    await room.type("/role @孙工 engineer", named=[sun])
+    assert "孙工 不是工程师" not in await room.type("/escalate")
+    await room.type("/oncall add @李工")
+    await room.type("/role @李工 none")
+    assert "李工 不是工程师或负责人" in await room.type("/escalate")
+
+
 async def test_nobody_takes_the_name_of_another_one(room: Room) -> None:
     await room.type("/oncall add @钱工")
     new = replace(QIAN, name="赵主管")

@@ -35,7 +35,8 @@ async def unknown(callee: Callee, unit: Unit) -> str:
 
 
 async def obstacle(callee: Callee, chats: Mapping[str, ChatPlatform], unit: Unit) -> str:
-    """Say why somebody cannot be rung; empty when nothing is known to be in the way."""
+    """Say why somebody cannot be rung, or not acknowledge what they are rung for; empty when nothing
+    is known to be in the way."""
     person = await person_of(callee, unit)
     if person is None:
         return await unknown(callee, unit)
@@ -46,6 +47,12 @@ async def obstacle(callee: Callee, chats: Mapping[str, ChatPlatform], unit: Unit
         return (
             f"{callee.name} 还没有和机器人说过话，{person.platform} 不允许机器人先联系："
             "请本人先给机器人发一条消息，再用 /oncall test 验证"
+        )
+    member = await unit.people.get(person)
+    if member is None or member.customer is not None or member.role is Role.CUSTOMER:
+        return (
+            f"{callee.name} 不是工程师或负责人，收到呼叫后不能确认："
+            f"请负责人输入 /role @{callee.name} engineer，或用 /oncall remove 移出"
         )
     return ""
 
