@@ -70,6 +70,26 @@ def test_days_and_times_without_a_zone_are_the_rosters() -> None:
     assert other.ends == datetime(2026, 12, 3, 17, tzinfo=CHINA)
 
 
+def test_a_day_without_an_end_is_that_day() -> None:
+    """RFC 5545, 3.6.1; also where it comes back."""
+    day = "SUMMARY:李工|DTSTART;VALUE=DATE:20261201"
+    found = ical.read(file(day, f"{day}|RRULE:FREQ=WEEKLY;COUNT=2"), ROSTER, NOW)
+    begins = [datetime(2026, 12, day, tzinfo=CHINA) for day in (1, 1, 8)]
+    assert [(e.begins, e.ends) for e in found] == [(at, at + timedelta(days=1)) for at in begins]
+
+
+def test_a_shift_that_was_given_away_by_its_day_is_the_other_ones() -> None:
+    """Some calendars name the day alone of a shift that has hours."""
+    night = (
+        "DTSTART;TZID=Asia/Shanghai:2026120{0}T180000|DTEND;TZID=Asia/Shanghai:2026120{1}T090000"
+    )
+    given = f"SUMMARY:{NAMES[2]}|RECURRENCE-ID;VALUE=DATE:20261202|" + night.format(2, 3)
+    series = "SUMMARY:李工|RRULE:FREQ=DAILY;COUNT=3|" + night.format(1, 2)
+    found = ical.read(file(series, given), ROSTER, NOW)
+    whose = {entry.begins.astimezone(CHINA).day: entry.name for entry in found}
+    assert (len(found), whose) == (3, {1: "李工", 2: NAMES[2], 3: "李工"})
+
+
 GOOD = "SUMMARY:李工|DTSTART:20261203T090000Z|DTEND:20261203T100000Z"
 
 
@@ -96,6 +116,19 @@ GOOD = "SUMMARY:李工|DTSTART:20261203T090000Z|DTEND:20261203T100000Z"
         (file(GOOD + "|RRULE:quatsch"), "无法识别"),
         (file(GOOD + "|RRULE:FREQ=DAILY;COUNT=3|EXDATE:quatsch"), "EXDATE"),
         (file(GOOD + "|RDATE:20261205T090000Z"), "RDATE"),
+        (file(GOOD + "|RRULE:FREQ=DAILY;COUNT=9|EXRULE:FREQ=WEEKLY;BYDAY=SA"), "EXRULE"),
+        (
+            file(GOOD + "|RRULE:FREQ=DAILY;COUNT=3|EXDATE;TZID=Nirgends:20261204T090000"),
+            "时区「Nirgends」不认识",
+        ),
+        (
+            file(
+                GOOD + "|RRULE:FREQ=DAILY;COUNT=9",
+                GOOD.replace("1203", "1205")
+                + "|RECURRENCE-ID;RANGE=THISANDFUTURE:20261205T090000Z",
+            ),
+            "此后的各次（RANGE）",
+        ),
         (file(GOOD.replace("2026", "1926") + "|RRULE:FREQ=DAILY"), "较近的日期"),
         (file(GOOD + "|RRULE:FREQ=DAILY", GOOD + "|RRULE:FREQ=DAILY"), "请给重复事件设结束日期"),
         (

@@ -113,13 +113,15 @@ def _spans(
 ) -> Sequence[tuple[datetime, datetime]]:
     """Return when an event is; of one that comes back, all that is still to be. Raises UsageError
     with what is wrong."""
-    if event.get("RDATE"):
-        raise UsageError("有附加日期（RDATE）：请导出为单次事件")
+    if beyond := [key for key in ("RDATE", "EXRULE") if event.get(key)]:
+        raise UsageError(f"有附加或例外的日期（{'、'.join(beyond)}）：请导出为单次事件")
     begins, here = _local(event, "DTSTART", zone)
     ends, there = _local(event, "DTEND", zone)
     length = _value(event, "DURATION")
     if begins and ends is None and isinstance(length, timedelta):
         ends, there = begins + length, here
+    elif begins and event.get("DTEND") is None and _is_day(_value(event, "DTSTART")):
+        ends, there = begins + timedelta(days=1), here  # RFC 5545, 3.6.1
     if begins is None or ends is None:
         raise UsageError("的起止时间不对")
     if event.get("RRULE") is not None:
@@ -144,9 +146,14 @@ def _changed(events: Sequence[icalendar.cal.Component], zone: ZoneInfo) -> Chang
     found: dict[str, set[datetime | date]] = {}
     for event in events:
         local, there = _local(event, "RECURRENCE-ID", zone)
-        if local is not None:
-            at = recurring.instant_of(local, there)
-            found.setdefault(str(event.get("UID", "")), set()).add(at)
+        if local is None:
+            continue
+        if event["RECURRENCE-ID"].params.get("RANGE"):
+            raise UsageError("也改动了此后的各次（RANGE）：请导出为单次事件")
+        # A calendar that names the day alone means the shift of that day.
+        day = _is_day(_value(event, "RECURRENCE-ID"))
+        at = local.date() if day else recurring.instant_of(local, there)
+        found.setdefault(str(event.get("UID", "")), set()).add(at)
     return found
 
 
@@ -160,6 +167,7 @@ def _without(event: icalendar.cal.Component, zone: ZoneInfo) -> frozenset[dateti
         for value in each.dts:
             match value.dt:
                 case datetime(tzinfo=None) as local:
+                    _known(each.params.get("TZID"))
                     found.add(recurring.instant_of(local, zone))
                 case datetime() as at:
                     found.add(at.astimezone(UTC))
@@ -172,17 +180,27 @@ def _local(
     event: icalendar.cal.Component, key: str, zone: ZoneInfo
 ) -> tuple[datetime | None, tzinfo]:
     """Return a property as a wall clock's time, and whose clock that is; None without one. Raises
-    UsageError for a zone that nobody knows: its hours would be guessed."""
+    UsageError for a zone that nobody knows."""
     match _value(event, key):
         case datetime(tzinfo=None) as local:
-            if name := event[key].params.get("TZID"):
-                raise UsageError(f"的时区「{name[:40]}」不认识：请改用 Asia/Shanghai 这样的名称")
+            _known(event[key].params.get("TZID"))
             return local, zone
         case datetime(tzinfo=there) as at:
             return at.replace(tzinfo=None), there or zone
         case date() as day:
             return datetime.combine(day, time(0)), zone
     return None, zone
+
+
+def _known(zone: str | None) -> None:
+    """Raise UsageError where a time without one names a zone: nobody knows it, and its hours would be
+    guessed."""
+    if zone:
+        raise UsageError(f"的时区「{zone[:40]}」不认识：请改用 Asia/Shanghai 这样的名称")
+
+
+def _is_day(value: object) -> bool:
+    return isinstance(value, date) and not isinstance(value, datetime)
 
 
 def _value(event: icalendar.cal.Component, key: str) -> object:
