@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from adapters.card import Card, Tone, say
 from adapters.port import UsageError
 from adapters.words import Person
-from commands.declare import Call, Where, command
+from commands.declare import Call, Numbered, Several, Where, command
 from commands.desk import Desk, desk_of
 from runbooks.alerting.incident_cards import NAMED, microseconds
 from runbooks.alerting.respond import Responder
@@ -40,7 +40,7 @@ async def meant(number: int, state: IncidentState, call: Call) -> Incident:
 
 
 @command("/ack", examples=("/ack 12", "/ack", "/ack 12 13"), group="告警")
-async def ack(*numbers: int, call: Call) -> Card:
+async def ack(*numbers: Several, call: Call) -> Card:
     """确认告警组：停止升级，表示有人在处理。只有一个未确认的时候可以不写编号；私聊里要写编号。
 
     Parameters
@@ -49,19 +49,20 @@ async def ack(*numbers: int, call: Call) -> Card:
         告警组的编号，见 /alerts；0 表示全部，在私聊里是最近一次呼叫您的全部。
     """
     desk, by = desk_of(call), call.message.sender
+    asked = [number for some in numbers for number in some]
     if desk.customer is None:
         # Whoever is rung reads there what to type, and is to type it there.
-        if 0 in numbers:
+        if 0 in asked:
             return _done(await _ack_each(await _called_for(by, desk), _anybodys, call))
-        if not numbers:
+        if not asked:
             raise UsageError(f"这里不是客户群：请写明编号，例如 /ack 12；{_ALL}")
-        return _done(await _ack_each(numbers, _anybodys, call))
+        return _done(await _ack_each(asked, _anybodys, call))
     who = responder(call)
-    if 0 in numbers:
+    if 0 in asked:
         return _done(await who.ack_all(microseconds(desk.clock.now())))
-    if not numbers:
+    if not asked:
         return _done(await who.ack(await meant(0, IncidentState.OPEN, call)))
-    return _done(await _ack_each(numbers, _ours, call))
+    return _done(await _ack_each(asked, _ours, call))
 
 
 async def _ours(number: int, call: Call) -> tuple[Responder, Incident]:
@@ -132,7 +133,7 @@ def _named(numbers: Sequence[int]) -> str:
 
 
 @command("/unack", where=Where.CUSTOMER, examples=("/unack 12",), group="告警")
-async def unack(number: int = 0, *, call: Call) -> Card:
+async def unack(number: Numbered = 0, *, call: Call) -> Card:
     """取消确认：继续按升级策略通知。
 
     Parameters

@@ -31,8 +31,11 @@ _NAME = re.compile(r"/[a-z][a-z0-9-]*( [a-z][a-z0-9-]*)*")
 _QUOTES = {
     '"': '"', "'": "'", "“": "”", "”": "“", "‘": "’", "’": "‘", "「": "」", "『": "』",
 }  # fmt: skip
+_STOPS = frozenset(",、;:。")
+"""What people put behind a mention: 交给 @赵工，……"""
 _HELP_FLAGS = frozenset({"--help", "-h"})
 _LABEL = re.compile(r"^[^：:，,。；;、（(]{1,10}(?=[：:，,。；;、（(]|$)")
+_NUMBERED = re.compile("#?([0-9]{1,18})")  # more than that no database has
 _DASH = re.compile(r"^[—–―]+(?=[A-Za-z])")  # what phones make of "--"
 
 
@@ -207,6 +210,24 @@ def _person(_: object, tokens: Sequence[Token]) -> Person:
     return found.pop()
 
 
+def _numbered(_: object, tokens: Sequence[Token]) -> int:
+    return _number_of(tokens[0].value)
+
+
+def _several(_: object, tokens: Sequence[Token]) -> tuple[int, ...]:
+    word = tokens[0].value
+    return tuple(_number_of(part) for part in re.split("[,、;]", word) if part) or (
+        _number_of(word),
+    )
+
+
+def _number_of(word: str) -> int:
+    found = _NUMBERED.fullmatch(word)
+    if found is None:
+        raise _Wrong(f"「{_short(word)}」不是编号，请填数字，例如 12")
+    return int(found[1])
+
+
 def _verbatim(_: object, tokens: Sequence[Token]) -> str:
     return _TYPED.get().get(tokens[0].value, tokens[0].value)
 
@@ -219,6 +240,14 @@ Who = Annotated[
     Person, Parameter(converter=_person, n_tokens=1, accepts_keys=False, metavar="@某人")
 ]
 """A person, given as a mention."""
+Numbered = Annotated[
+    int, Parameter(converter=_numbered, n_tokens=1, accepts_keys=False, metavar="编号")
+]
+"""The number of an incident, a silence and the like, with or without the # that cards put before it."""
+Several = Annotated[
+    tuple[int, ...], Parameter(converter=_several, n_tokens=1, accepts_keys=False, metavar="编号")
+]
+"""Some numbers in one word: 12, or #12、#13."""
 Verbatim = Annotated[str, Parameter(converter=_verbatim, n_tokens=1, accepts_keys=False)]
 """A text with its full-width characters as they were typed: 示例（北京）有限公司 keeps its name."""
 Rest = Annotated[str, Parameter(allow_leading_hyphen=True), _Trailing]
@@ -271,6 +300,8 @@ def _split(line: str, mentions: Sequence[Person]) -> list[_Word]:
             if name:
                 i += 1 + len(name)
                 words.append(_Word(f"@{_nfkc(name)}", start, quoted=True))
+                while i < len(line) and _nfkc(line[i]) in _STOPS:
+                    i += 1
                 continue
         while i < len(line) and not _nfkc(line[i]).isspace():
             closing = _QUOTES.get(_nfkc(line[i]))
@@ -294,7 +325,8 @@ def _split(line: str, mentions: Sequence[Person]) -> list[_Word]:
 
 def _names(line: str, at: int, name: str) -> bool:
     end = at + len(name)
-    return line.startswith(name, at) and (end == len(line) or _nfkc(line[end]).isspace())
+    after = _nfkc(line[end : end + 1])
+    return line.startswith(name, at) and (not after or after.isspace() or after in _STOPS)
 
 
 def _closes(char: str, closing: str) -> bool:

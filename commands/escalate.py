@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from adapters.card import Block, Card, Fields, Style, Table, Text, Tone, say
 from adapters.port import UsageError
 from adapters.words import Role
-from commands.declare import Call, Where, command, number
+from commands.declare import Call, Numbered, Where, command, number
 from commands.desk import Desk, desk_of
 from runbooks.alerting.oncall import ladder, reach, rota
 from runbooks.alerting.oncall.figures import figures
@@ -59,7 +59,7 @@ async def escalate(*, call: Call) -> Card:
 
 
 @command("/escalate now", where=Where.CUSTOMER, examples=("/escalate now 12",), group=GROUP)
-async def now_(incident: int, *, call: Call) -> Card:
+async def now_(incident: Numbered, *, call: Call) -> Card:
     """不等期限，立即通知一个事件的下一级。
 
     Parameters

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from adapters.card import Card
 from commands.ack import responder
-from commands.declare import Call, Where, command
+from commands.declare import Call, Numbered, Where, command
 from commands.desk import desk_of
 from runbooks.alerting import show
 
 
 @command("/incident", where=Where.CUSTOMER, examples=("/incident 12",), group="告警")
-async def incident(number: int, *, call: Call) -> Card:
+async def incident(number: Numbered, *, call: Call) -> Card:
     """查看一个告警组：告警、状态、下一次升级和可以做的事。
 
     Parameters

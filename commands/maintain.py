@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adapters.card import Card
 from adapters.words import Role
-from commands.declare import Call, Rest, Where, command
+from commands.declare import Call, Numbered, Rest, Where, command
 from commands.desk import desk_of
 from runbooks.alerting import pipeline, windows
 from runbooks.alerting.muting import maintenance
@@ -48,7 +48,7 @@ async def maintain(what: Rest = "", *, call: Call) -> Card:
     examples=("/maintain end 2",),
     group="告警",
 )
-async def end(number: int, *, call: Call) -> Card:
+async def end(number: Numbered, *, call: Call) -> Card:
     """取消或提前结束一个维护窗口。
 
     Parameters

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from adapters.card import Card, Tone, say
 from commands.ack import responder
-from commands.declare import Call, Where, command
+from commands.declare import Call, Numbered, Where, command
 
 
 @command("/resolve", where=Where.CUSTOMER, examples=("/resolve 12",), group="告警")
-async def resolve(number: int, *, call: Call) -> Card:
+async def resolve(number: Numbered, *, call: Call) -> Card:
     """关闭告警组：问题已经解决。
 
     Parameters

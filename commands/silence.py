@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adapters.card import Card, Tone, say
 from adapters.words import Role
-from commands.declare import Call, Rest, Where, command
+from commands.declare import Call, Numbered, Rest, Where, command
 from commands.desk import desk_of
 from runbooks.alerting import pipeline
 from runbooks.alerting.muting import silences
@@ -46,7 +46,7 @@ async def silence(what: Rest = "", *, call: Call) -> Card:
     examples=("/unsilence 3",),
     group="告警",
 )
-async def unsilence(number: int, *, call: Call) -> Card:
+async def unsilence(number: Numbered, *, call: Call) -> Card:
     """提前解除一条静默。
 
     Parameters

@@ -67,6 +67,24 @@ async def test_one_that_is_over_keeps_none_of_the_others(
 
 
 @pytest.mark.parametrize("chat", [GROUP, DIRECT])
+@pytest.mark.parametrize("typed", ["#1、#3", "#1，#3", "1,3", "＃１ ＃３", "#1 #3"])
+async def test_numbers_are_typed_as_the_cards_write_them(
+    desk: Desk, chat: Chat, typed: str
+) -> None:
+    """Whoever is woken at three copies what is on the card."""
+    await three(desk)
+    assert "已确认 #1、#3" in await say(desk, f"/ack {typed}", chat, LI)
+    assert await climbing(desk, 1, 3) == []
+
+
+@pytest.mark.parametrize("typed", ["全部", "12.0", "99999999999999999999"])
+async def test_what_is_no_number_is_asked_for_as_one(desk: Desk, typed: str) -> None:
+    await staff(desk, (LI, Role.ENGINEER, None))
+    said = await say(desk, f"/ack {typed}", GROUP, LI)
+    assert f"「{typed}」不是编号，请填数字，例如 12" in said
+
+
+@pytest.mark.parametrize("chat", [GROUP, DIRECT])
 async def test_one_that_a_colleague_has_keeps_none_of_the_others(desk: Desk, chat: Chat) -> None:
     await three(desk)
     await say(desk, "/ack 1", GROUP, WANG)
