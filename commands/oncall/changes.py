@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from adapters.card import Card, Tone, say
 from adapters.port import UsageError
-from commands.declare import Call, Rest, Where, Who, command
+from commands.declare import Call, Numbered, Rest, Where, Who, command
 from commands.desk import desk_of
 from commands.oncall.desk import GROUP, audit, obstacles_of, override_of, ring, roster_of, shifts_of
 from runbooks.alerting.oncall import reach, rostering, rota
@@ -37,6 +37,7 @@ async def override(who: Who, begins: str, ends: str, note: Rest = "", *, call: C
     desk = desk_of(call)
     roster, now = await roster_of(desk), desk.clock.now()
     zone = ZoneInfo(roster.zone)
+    rostering.joined(ends, *note.split()[:1])
     since = rostering.when(begins, now, zone)
     until = rostering.when(ends, now, zone)
     if until <= max(since, now):
@@ -48,7 +49,7 @@ async def override(who: Who, begins: str, ends: str, note: Rest = "", *, call: C
 
 
 @command("/oncall cancel", where=Where.CUSTOMER, examples=("/oncall cancel 3",), group=GROUP)
-async def cancel_override(override: int, *, call: Call) -> Card:
+async def cancel_override(override: Numbered, *, call: Call) -> Card:
     """取消一次临时调班。
 
     Parameters

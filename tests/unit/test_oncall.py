@@ -223,6 +223,37 @@ async def test_an_override_holds_for_its_time_and_is_taken_back(room: Room) -> N
     assert "还没有过去" in await room.type("/oncall override @李工 11-25 11-25T10:00", LI)
 
 
+@pytest.mark.parametrize(
+    "typed", ["12-01 09:00 12-02 09:00 请假", "12-01 12-02 09:00 请假", "12-01 12-02 ９：００"]
+)
+async def test_a_time_apart_from_its_day_is_no_reason(room: Room, typed: str) -> None:
+    """It would be the midnight before that: nine hours without whoever was meant."""
+    said = await room.type(f"/oncall override @钱工 {typed}")
+    assert "日期和时间之间请写 T" in said
+    assert "调班 #" not in await room.type("/oncall week")
+
+
+async def test_who_is_mentioned_may_be_followed_by_a_stop(room: Room) -> None:
+    assert "李工 → 赵主管" in await room.type("/oncall layer 白班 @李工、@赵主管 --every 1")
+    said = await room.type("/oncall handover @赵主管，db-01 在扩容：别重启")
+    assert "→ 赵主管" in said
+    assert "db-01 在扩容：别重启" in said
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "/oncall override @李工 0001-01-01 9999-12-31T24:00",
+        "/oncall swap 9999-12-30 9999-12-31",
+        "/oncall cancel 99999999999999999999",
+        "/escalate now 99999999999999999999",
+        "/unsilence 99999999999999999999",
+    ],
+)
+async def test_what_no_calendar_and_no_database_has_is_answered(room: Room, typed: str) -> None:
+    assert "请再看一下" in await room.type(typed)
+
+
 async def test_the_midnight_after_a_day_is_twenty_four_hundred(room: Room) -> None:
     """By China's clock: not the midnight before."""
     said = await room.type("/oncall override @李工 12-01T24:00 12-02T09:00")

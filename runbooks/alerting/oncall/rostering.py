@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +20,8 @@ _CLOCK = re.compile(r"(\d{1,2}):(\d{2})")
 _DAYS_END = "24:00"
 """As people write the midnight after a day."""
 _TAKEN = "值班表里已有另一位「{}」：请先改一个显示名，或用 /oncall remove 移出其中一位"
+_YEARS = range(2000, 2100)
+"""What is further away is a slip of the finger."""
 MOST = 50
 """Callees of one roster, and people of one layer."""
 
@@ -110,9 +113,9 @@ def day_of(text: str, today: date) -> date:
     """Read 2026-12-01 or 12-01; without a year the next such day is meant."""
     found = _DAY.fullmatch(text)
     try:
-        if found and found[1]:
+        if found and found[1] and int(found[1]) in _YEARS:
             return date(int(found[1]), int(found[2]), int(found[3]))
-        if found:
+        if found and not found[1]:
             day = date(today.year, int(found[2]), int(found[3]))
             return day if day >= today else day.replace(year=today.year + 1)
     except ValueError:
@@ -169,6 +172,12 @@ def when(text: str, now: datetime, zone: ZoneInfo) -> datetime:
     if clock == _DAYS_END:
         return instant(at + DAY, time(0), zone)
     return instant(at, clock_of(clock) if clock else time(0), zone)
+
+
+def joined(*words: str) -> None:
+    """Raise UsageError where one of these words is a time that was typed apart from its day."""
+    if any(_CLOCK.fullmatch(unicodedata.normalize("NFKC", word)) for word in words):
+        raise UsageError("日期和时间之间请写 T，不要空格，例如 12-01T09:00 12-02T09:00")
 
 
 def names(people: Sequence[str]) -> str:
