@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,12 +15,14 @@ from adapters.words import Person, Role, Severity
 from runbooks.alerting.oncall import ladder, reach, watchdog
 from runbooks.walk import OPERATIONS
 from storage.records import Customer, Incident, IncidentState, KnownAlert, Member
-from storage.roster import Callee, Layer, Level, Policy, Roster
+from storage.roster import Callee, Days, Layer, Level, Policy, Roster
 from storage.store import Store
 from tests.conftest import HandClock
 from tests.unit.ward import LI, MINUTE, ZHAO, Ward, standing, unwatched
 
 HOUR = 3600
+EVE = datetime(2030, 12, 18, 4, tzinfo=UTC)
+"""A fortnight before a year; nobody knows its holidays yet, nor those of the year that it ends."""
 
 
 @pytest.fixture
@@ -185,6 +187,26 @@ async def test_a_gap_that_is_made_after_the_days_warning_is_told_the_same_day(wa
     assert "无人值班：还没有排班" in await warned(ward)
     await ward.clock.sleep(HOUR)
     assert await watchdog.warn(ward.kit) == 0
+
+
+async def test_a_year_whose_holidays_are_not_known_is_named_once_a_week(ward: Ward) -> None:
+    """From a fortnight before it begins, until they are: nobody can do more about it each day."""
+    callees = (Callee("李工", person=LI), Callee("赵工", person=ZHAO))
+    layers = (
+        Layer("白班", ("李工", "赵工"), date(2026, 11, 23), days=Days.WORKDAYS),
+        Layer("主值班", ("赵工", "李工"), date(2026, 11, 23)),
+    )
+    async with ward.kit.store.unit() as unit:
+        await unit.oncall.save(Roster(ward.customer.id, "Asia/Shanghai", callees, layers))
+    told = []
+    await ward.clock.sleep((EVE - ward.clock.now()).total_seconds())
+    for day in range(14):
+        if await watchdog.warn(ward.kit):
+            told.append(day)
+        await ward.clock.sleep(24 * HOUR)
+    assert told == [0, 5, 12], "as it comes near, and then on Mondays"
+    said = [key for key in await ward.said() if key.startswith("oncall-holidays:")]
+    assert "2030、2031 年的法定节假日" in plain(loads((await ward.entry(said[0])).card))
 
 
 async def test_a_namesake_among_a_customers_people_is_not_who_is_on_call(ward: Ward) -> None:

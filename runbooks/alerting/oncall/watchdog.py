@@ -53,6 +53,8 @@ LONGEST = timedelta(days=8)
 NEVER_BEGUN = "没有开始升级"
 AHEAD = timedelta(days=2)
 """How far a warning looks, from the day's begin."""
+FORTNIGHT = timedelta(days=14)
+"""So long before a year begins it is named when its holidays are not known."""
 MIDNIGHT = time(0)
 
 
@@ -220,21 +222,33 @@ class Problem:
 async def warn(kit: Kit) -> int:
     """Name in the operations group whom a climb may call today or tomorrow, on any level, and cannot
     by one of its ways, the hours at which nobody is on call, and who has no roster; return how many
-    customers that is about. Said once a day, and again on the same day when it has changed."""
+    customers that is about. Said once a day, and again on the same day when it has changed: whose
+    holidays are not known, once a week."""
     now, zone = kit.clock.now(), kit.house.zone
     today = now.astimezone(zone).date()
+    year, week, _ = today.isocalendar()
     async with kit.store.view() as unit:
         problems = await _problems(kit, today, unit)
-        # Of what is over by now as well: that a gap ends is no news.
-        key = f"oncall-warning:{today.isoformat()}:{_digest(problems)}"
-        if await unit.outbox.by_key(key):
-            return 0
+        unknown = await _unpublished(zone, today, unit)
+    told = await _tell(f"oncall-warning:{today.isoformat()}", "值班有问题", problems, kit)
+    told |= await _tell(f"oncall-holidays:{year}-{week:02}", "节假日尚未收录", unknown, kit)
+    return len(told)
+
+
+async def _tell(key: str, title: str, problems: Sequence[Problem], kit: Kit) -> set[str]:
+    """Name these problems once under a key, and again when they have changed; return the customers
+    whose they are, none when nothing was said."""
+    now = kit.clock.now()
+    # Of what is over by now as well: that a gap ends is no news.
+    key = f"{key}:{_digest(problems)}"
     rows = [(p.customer, p.what) for p in problems if p.until is None or p.until > now]
-    if not rows:
-        return 0
-    card = Card("值班有问题", Tone.WARNING, (Table(("客户", "问题"), tuple(rows)),))
+    async with kit.store.view() as unit:
+        if not rows or await unit.outbox.by_key(key):
+            return set()
+    card = Card(title, Tone.WARNING, (Table(("客户", "问题"), tuple(rows)),))
     async with kit.store.unit() as unit:
-        return len({name for name, _ in rows}) if await ladder.alarm(key, card, now, unit) else 0
+        said = await ladder.alarm(key, card, now, unit)
+    return {name for name, _ in rows} if said else set()
 
 
 def _digest(problems: Sequence[Problem]) -> str:
@@ -264,7 +278,17 @@ async def _problems(kit: Kit, today: date, unit: Unit) -> list[Problem]:
         for callee, (ways, ends) in _called(roster, overrides, shifts, policy).items():
             obstacles = await reach.obstacles(callee, ways, kit.chats, unit)
             found += [Problem(customer.name, why, ends) for why in obstacles]
-        if unknown := rota.planned(roster, since, until):
+    return found
+
+
+async def _unpublished(zone: ZoneInfo, today: date, unit: Unit) -> list[Problem]:
+    """Name whose layers ask for workdays of a year, begun or soon to begin, whose holidays are not
+    known."""
+    since, until = (instant(day, MIDNIGHT, zone) for day in (today, today + FORTNIGHT))
+    found = []
+    for customer in await unit.customers.all():
+        roster = await unit.oncall.roster(customer.id)
+        if roster and (unknown := rota.planned(roster, since, until)):
             found.append(Problem(customer.name, unknown))
     return found
 
