@@ -19,6 +19,9 @@ from storage.roster import Roster
 FORTNIGHT = timedelta(days=14)
 """Within which gaps are named."""
 
+ROWS = 100
+"""Shifts that one card lists."""
+
 
 @command("/oncall", examples=("/oncall",), group=GROUP)
 async def oncall(*, call: Call) -> Card:
@@ -67,7 +70,10 @@ async def week(days: Annotated[int, number(1, 92)] = 7, *, call: Call) -> Card:
     until = now + timedelta(days=days)
     found = await shifts_of(roster, now, until, desk)
     rows = tuple((at(s.begins, roster), at(s.ends, roster), called(s), s.why) for s in found)
-    blocks: list[Block] = [Table(("从", "到", "值班", "依据"), rows[:100])]
+    blocks: list[Block] = [Table(("从", "到", "值班", "依据"), rows[:ROWS])]
+    if len(rows) > ROWS:
+        words = f"另有 {len(rows) - ROWS} 个班次没有列出：请用 /oncall export {days} 导出"
+        blocks.append(Text(words))
     for each in await desk.unit.oncall.overrides(roster.customer, now, until):
         ends = at(each.ends, roster)
         words = f"调班 #{each.id}：{each.name} {at(each.begins, roster)} 至 {ends} {each.note}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -315,6 +316,15 @@ async def test_a_layer_with_hours_goes_above_and_its_gaps_are_named(room: Room) 
     assert "已去掉" in await room.type("/oncall unlayer 主值班")
     assert "无人值班" in await room.type("/oncall")
     assert "现有：白班" in await room.type("/oncall unlayer 夜班")
+
+
+async def test_what_a_card_does_not_list_is_counted(room: Room) -> None:
+    await room.type("/oncall layer 白班 @李工 @赵主管 --hours 09:00-18:00 --every 1")
+    said = await room.type("/oncall week 92")
+    assert said.count("| 白班") + said.count("| 主值班") == 100
+    left = re.search(r"另有 (\d+) 个班次没有列出", said)
+    assert left
+    assert f"{100 + int(left[1])} 个班次" in await room.type("/oncall export 92")
 
 
 async def test_a_calendar_goes_out_and_comes_in(room: Room) -> None:
