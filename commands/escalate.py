@@ -136,7 +136,7 @@ async def stats(days: Annotated[int, number(1, 3650)] = 30, *, call: Call) -> Ca
         ("平均首次处理时间", f"{_span(known.to_act)}（确认、静默或关闭，取最早的一次）"),
         ("静默", f"{known.silenced} 次（停止升级，不计入确认时间）"),
         ("平均恢复时间 MTTR", f"{_span(known.to_resolve)}（{known.resolved} 个恢复）"),
-        ("无人确认", f"{known.waiting} 个"),
+        ("无人确认", f"{known.waiting} 轮在等；{known.unanswered} 轮没有人处理就已结束"),
     )
     zone = ZoneInfo(roster.zone) if roster else desk.house.zone
     charts = answers(climbs, since, now, zone)

@@ -243,3 +243,16 @@ async def test_a_critical_after_an_acknowledgement_is_called_for_anew(desk: Desk
     climb = await climb_of(desk)
     assert (climb.round, climb.began_at, climb.stopped_at) == (2, desk.clock.now(), None)
     assert await ladder.climb(desk.kit) == 0
+
+
+async def test_a_critical_that_nobody_waited_for_is_counted(desk: Desk) -> None:
+    """It has no part in MTTA: a mean of answers alone would say that all is well."""
+    await staff(desk, (LI, Role.ENGINEER, None))
+    await desk.post(alert("A", "a", CRITICAL))
+    await desk.clock.sleep(1800)
+    assert "1 轮在等；0 轮没有人处理" in await say(desk, "/escalate stats", GROUP, LI)
+    await desk.clock.sleep(1)
+    await desk.post(alert("A", "a", CRITICAL, firing=False))
+    stats = await say(desk, "/escalate stats", GROUP, LI)
+    assert "0 轮在等；1 轮没有人处理就已结束" in stats
+    assert "MTTA：—（0 次确认）" in stats

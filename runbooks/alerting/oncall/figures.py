@@ -27,7 +27,9 @@ class Figures:
     to_resolve: timedelta | None
     """Mean from the first critical's acceptance to the end, over the incidents that are over."""
     waiting: int
-    """Rounds that nobody has answered."""
+    """Rounds that nobody has answered yet."""
+    unanswered: int
+    """Rounds that were over before anybody did anything: what a mean of answers cannot show."""
 
 
 def figures(climbs: Sequence[Escalation]) -> Figures:
@@ -55,6 +57,7 @@ def figures(climbs: Sequence[Escalation]) -> Figures:
         _mean(acted),
         _mean(over),
         sum(climb.stopped_at is None for climb in climbs),
+        sum(bool(c.stopped_at) and not (c.acted_at or c.acked_at) for c in climbs),
     )
 
 
