@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from types import TracebackType
 from typing import Self
@@ -23,6 +24,13 @@ REFUSALS = {
     404: "不存在，或模型地址不对：请检查配置",
 }
 """What an HTTP status means for who configured the model."""
+
+LARGEST = 128 * 1024
+"""Bytes of an answer that are read: many times what `MOST_TOKENS` come to, also where the far side writes
+down how it thought. Without an end one answer would take the memory of all else."""
+
+FIELDS = ("choices", "model", "usage")
+"""What is read of an answer."""
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}(?:[:/][A-Za-z0-9_.-]{1,64}){0,3}")
 """How models are called. What an answer says of it stands on a card: no link and no @ is a name."""
@@ -67,23 +75,42 @@ class OpenAiModel:
         ]
         try:
             async with asyncio.timeout(timeout):
-                said = await self._client.chat.completions.create(
-                    model=self._model, messages=messages, max_tokens=MOST_TOKENS
-                )
+                body = await self._body(messages)
         except TimeoutError:
             raise Transient(f"模型 {self._model} 没有在 {timeout:g} 秒内回答，稍后再试") from None
         except openai.OpenAIError as error:
             # What the far side wrote may hold the key: only its number is told.
             raise self._told(error) from None
+        try:
+            whole = json.loads(body)
         except (ValueError, RecursionError):
-            # The SDK reads a body outside of its own errors: no JSON, no UTF-8, nested too deeply.
+            # No JSON, no UTF-8, nested too deeply.
             raise self._misread() from None
-        return self._read(said)
+        if not isinstance(whole, dict):
+            raise self._misread()
+        return self._read(ChatCompletion.construct(**{name: whole.get(name) for name in FIELDS}))
 
-    def _read(self, said: object) -> Answer:
-        """Return what the far side said. The SDK validates nothing: a body may have become a text,
-        a list or None, and every field anything at all."""
-        if not isinstance(said, ChatCompletion) or not isinstance(said.choices, list):
+    async def _body(self, messages: list[ChatCompletionMessageParam]) -> bytes:
+        """Ask, and return the answer's body; Permanent when it has no end."""
+        body = bytearray()
+        asked = self._client.chat.completions.with_streaming_response.create(
+            model=self._model, messages=messages, max_tokens=MOST_TOKENS
+        )
+        async with asked as response:
+            parts = response.iter_bytes()
+            while len(body) <= LARGEST:
+                try:
+                    body += await anext(parts)
+                except StopAsyncIteration:
+                    return bytes(body)
+                except Exception as error:  # whichever HTTP library the SDK speaks through
+                    raise openai.APIConnectionError(request=response.http_request) from error
+        raise Permanent(f"模型 {self._model} 的应答过长：请检查模型地址", fault=Fault.REFUSED)
+
+    def _read(self, said: ChatCompletion) -> Answer:
+        """Return what the far side said. The SDK validates nothing: every field may be anything at
+        all."""
+        if not isinstance(said.choices, list):
             raise self._misread()
         if not said.choices:
             raise Permanent(

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from adapters.llm import OpenAiModel
+from adapters.llm import LARGEST, OpenAiModel
 from adapters.port import Answer, OutsideError, Permanent, Transient
 from adapters.words import Secret
 from bot.demo.model import Behaviour, serve
@@ -137,6 +137,13 @@ async def test_what_is_no_completion_is_a_failure_of_ours(
     with pytest.raises(Permanent, match="请检查模型地址") as caught:
         await ask(url)
     assert "upstream" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_an_answer_without_an_end_is_not_read_to_it(url: str, behaviour: Behaviour) -> None:
+    """It would take the memory of all else."""
+    behaviour.body = said("长" * LARGEST)
+    with pytest.raises(Permanent, match="应答过长"):
+        await ask(url)
 
 
 @pytest.mark.parametrize("usage", [None, "n", 5, [], {}, {"total_tokens": "q"}])
