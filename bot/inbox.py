@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -76,7 +77,7 @@ class Inbox:
             async with self._store.unit() as unit:
                 if not await self._new(event, unit):
                     return ""
-                begun = await self._act(event, answers, rows, unit)
+                begun = await self._act(await _named(event, unit), answers, rows, unit)
         except UsageError as error:
             async with self._store.unit() as unit:
                 if await self._new(event, unit) and not quiet:
@@ -279,6 +280,17 @@ class Inbox:
                 card=dumps(card),
             )
         )
+
+
+async def _named(event: Event, unit: Unit) -> Event:
+    """Return the event with somebody's name in it, where the platform did not tell it: as they are
+    known, or their id. Who did what is written down by it."""
+    who = event.sender
+    if who.name:
+        return event
+    member = await unit.people.get(who)
+    name = (member.person.name if member else "") or who.id
+    return replace(event, sender=replace(who, name=name))
 
 
 _TITLES = {Role.CUSTOMER: "客户", Role.ENGINEER: "工程师", Role.LEAD: "负责人"}

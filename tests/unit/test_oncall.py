@@ -307,6 +307,18 @@ async def test_a_hand_over_reaches_whoever_takes_over_with_its_note(room: Room) 
     assert "李工 → 赵主管：db-01 在扩容，别重启" in now
 
 
+async def test_who_comes_without_a_name_is_written_down_all_the_same(room: Room) -> None:
+    """A platform that may not list a group's members tells the id alone."""
+    said = await room.type("/oncall handover @赵主管 db-01 在扩容", Person("web", "li"))
+    assert "李工 → 赵主管" in said
+    async with room.store.unit() as unit:
+        await unit.people.put(Member(Person("web", "sun"), Role.LEAD))
+    await room.type("/oncall layer 白班 @李工", Person("web", "sun"))
+    async with room.store.view() as unit:
+        trail = [(entry.actor, entry.deed) for entry in await unit.audit.entries()]
+    assert trail == [("李工", "oncall-override"), ("sun", "oncall-layer")]
+
+
 async def test_a_layer_with_hours_goes_above_and_its_gaps_are_named(room: Room) -> None:
     said = await room.type("/oncall layer 白班 @赵主管 --days 工作日 --hours 09:00-18:00 --every 1")
     assert "赵主管，工作日 09:00-18:00" in said
