@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from adapters.card import Card, Tone, say
@@ -11,7 +13,11 @@ from commands.desk import desk_of
 from commands.oncall.desk import GROUP, audit, obstacles_of, override_of, ring, roster_of, shifts_of
 from runbooks.alerting.oncall import reach, rostering, rota
 from runbooks.alerting.oncall.rota_words import at, span
-from storage.roster import HandedOver
+from storage.roster import HandedOver, Override, Roster
+
+SWAPPED = "对调"
+JUST = timedelta(minutes=10)
+INSTANT = timedelta(microseconds=1)
 
 
 @command(
@@ -81,12 +87,29 @@ async def swap(first: str, second: str, *, call: Call) -> Card:
     one, other = (rostering.when(f"{day}T12:00", now, zone) for day in (first, second))
     if min(one, other) < now:
         raise UsageError("已经过去的班次不能对调")
+    await _not_just_swapped(roster, (one, other), call)
     found = await shifts_of(roster, now, max(one, other) + rota.longest(roster), desk)
     lines = []
     for shift, callee in rota.swapped(found, one, other):
-        await override_of(roster, callee.name, shift.begins, shift.ends, "对调", call)
+        await override_of(roster, callee.name, shift.begins, shift.ends, SWAPPED, call)
         lines.append(f"{callee.name}：{span(shift, roster)}")
     return say("已对调", *lines, tone=Tone.GOOD)
+
+
+async def _not_just_swapped(roster: Roster, days: Sequence[datetime], call: Call) -> None:
+    """Refuse to swap two shifts that were swapped just now: both who agreed on it may type it, and
+    the second time would undo it."""
+    desk = desk_of(call)
+    now, made = desk.clock.now(), list[Override]()
+    for day in days:
+        there = await desk.unit.oncall.overrides(roster.customer, day, day + INSTANT)
+        made += there[-1:]
+    if len(made) == len(days) and all(e.note == SWAPPED and now - e.at < JUST for e in made):
+        by, names = made[0].by, " ".join(f"#{each.id}" for each in made)
+        raise UsageError(
+            f"这两段刚刚已由 {by.name or by.id} 对调（{names}），没有再换回去："
+            f"要换回请用 /oncall cancel {made[0].id} 和 /oncall cancel {made[-1].id}"
+        )
 
 
 @command(

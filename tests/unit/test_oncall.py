@@ -298,6 +298,18 @@ async def test_two_shifts_are_swapped(room: Room) -> None:
     assert "现在：李工" in await room.type("/oncall", LI)
 
 
+async def test_two_who_agree_on_a_swap_may_both_type_it(room: Room) -> None:
+    """The second time would undo it, and each of them would rely on the other."""
+    first = await room.type("/oncall swap 12-01 12-08", LI)
+    week = await room.type("/oncall week 20")
+    second = await room.type("/oncall swap 12-08 12-01", ZHAO)
+    assert "已对调" in first
+    assert "这两段刚刚已由 李工 对调（#1 #2）" in second or "对调（#2 #1）" in second
+    assert await room.type("/oncall week 20") == week
+    await room.clock.sleep(600)
+    assert "已对调" in await room.type("/oncall swap 12-01 12-08", LI), "who wants it back may"
+
+
 async def test_a_hand_over_reaches_whoever_takes_over_with_its_note(room: Room) -> None:
     said = await room.type("/oncall handover @赵主管 db-01 在扩容，别重启", LI)
     assert "李工 → 赵主管，到 11-30 09:00" in said
