@@ -90,6 +90,17 @@ class OnCall:
         )
         return gone.rowcount > 0
 
+    async def drop_of(self, customer: int, name: str, now: datetime) -> int:
+        """Forget the overrides of a callee that are not over yet; return how many."""
+        gone = await self._db.execute(
+            sa.delete(overrides).where(
+                (overrides.c.customer == customer)
+                & (overrides.c.name == name)
+                & (overrides.c.ends > now)
+            )
+        )
+        return gone.rowcount
+
     async def rename(self, customer: int, old: str, new: str) -> None:
         """Have a customer's overrides say the new name of a callee."""
         await self._db.execute(

@@ -80,8 +80,10 @@ async def remove(who: Who, *, call: Call) -> Card:
     callee = rostering.callee_of(roster, who)
     after = rostering.removed(roster, callee)
     await keep(after, "oncall-remove", callee.name, call)
+    gone = await desk.unit.oncall.drop_of(roster.customer, callee.name, desk.clock.now())
     left = rostering.names([each.name for each in after.callees])
-    return say("已移出值班", f"{callee.name}；剩余：{left}", tone=Tone.GOOD)
+    more = f"其 {gone} 次临时调班随之取消：请用 /oncall week 核对" if gone else ""
+    return say("已移出值班", f"{callee.name}；剩余：{left}", more, tone=Tone.GOOD)
 
 
 @command(

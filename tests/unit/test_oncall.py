@@ -310,6 +310,17 @@ async def test_two_who_agree_on_a_swap_may_both_type_it(room: Room) -> None:
     assert "已对调" in await room.type("/oncall swap 12-01 12-08", LI), "who wants it back may"
 
 
+async def test_with_whoever_leaves_go_their_overrides(room: Room) -> None:
+    """None is listed that does not hold, and none comes to life when they come back."""
+    await room.type("/oncall override @赵主管 11-26 11-27 替班")
+    await room.type("/oncall override @李工 11-28 11-29 替班")
+    assert "其 1 次临时调班随之取消" in await room.type("/oncall remove @赵主管")
+    assert "调班 #2：李工" in (week := await room.type("/oncall week"))
+    assert "赵主管" not in week
+    await room.type("/oncall add @赵主管")
+    assert "调班 #1" not in await room.type("/oncall week")
+
+
 async def test_a_hand_over_reaches_whoever_takes_over_with_its_note(room: Room) -> None:
     said = await room.type("/oncall handover @赵主管 db-01 在扩容，别重启", LI)
     assert "李工 → 赵主管，到 11-30 09:00" in said
