@@ -59,10 +59,7 @@ async def _found(now: datetime, until: datetime, house: House, unit: Unit) -> li
         found.append(now + CLOSELY)
     if await unit.advices.spread(verdict.SPREAD):
         found.append(now + SOON)
-    said = consent.value(consent.address(house))
-    for incident in await unit.advices.waiting(now - advise.LATE, now, advise.AT_ONCE, said):
-        # More may wait than are asked about at once.
-        found.append(max(incident.opened_at + advise.GATHER, now + SOON))
+    found += await _advice(now, house, unit)
     notice = house.muting.notice
     for window in await unit.maintenance.all(now - windows.RECALL):
         for one in maintenance.times(window, now, ahead + notice, zone):
@@ -73,6 +70,18 @@ async def _found(now: datetime, until: datetime, house: House, unit: Unit) -> li
             overrides = await unit.oncall.overrides(customer.id, now, ahead)
             found += [shift.begins for shift in rota.shifts(roster, overrides, now, ahead)]
     return found
+
+
+async def _advice(now: datetime, house: House, unit: Unit) -> list[datetime]:
+    """Return when the model is to be asked."""
+    said = consent.value(consent.address(house))
+    waiting = await unit.advices.waiting(now - advise.LATE, now, advise.AT_ONCE, said)
+    return [
+        # More may wait than are asked about at once.
+        max(incident.opened_at + advise.GATHER, now + SOON)
+        for incident in waiting
+        if not advise.hidden(await unit.incidents.alerts(incident.id))
+    ]
 
 
 def daily(now: datetime, until: datetime, zone: ZoneInfo) -> Iterator[datetime]:

@@ -17,6 +17,7 @@ from adapters.words import Alert, Chat, Person, Role, Secret, Severity
 from bot.demo.model import Behaviour, serve
 from bot.schedule import looks_of
 from runbooks.alerting import pipeline
+from runbooks.alerting.muting import silences
 from runbooks.alerting.muting.hidden import Rules
 from runbooks.alerting.muting.matchers import Matcher, Operator
 from runbooks.alerting.muting.places import Place
@@ -168,6 +169,30 @@ async def test_the_model_may_raise_and_then_somebody_is_called(desk: Desk) -> No
         climb = await unit.escalations.last(incident.id)
     assert climb
     assert climb.began_at == desk.clock.now()
+
+
+@pytest.mark.parametrize("thinking", [True, False])
+async def test_for_what_somebody_has_silenced_nobody_is_called(desk: Desk, thinking: bool) -> None:
+    """Before it was asked about, and while the model thought: the person's word holds."""
+
+    async def hush() -> None:
+        now = desk.clock.now()
+        async with desk.kit.store.unit() as unit:
+            asked = silences.read("rule=磁盘 2h 换硬盘")
+            await silences.silence(desk.customer, asked, LI, now, unit)
+            await pipeline.reconsider(desk.customer, now, desk.kit.house, unit)
+
+    desk.model.answer = ADVICE | {"severity": "critical"}
+    await desk.post(Severity.WARNING, "web-1")
+    if thinking:
+        desk.model.meanwhile = hush
+    else:
+        await hush()
+    assert await desk.after() == 0
+    assert len(desk.model.asked) == thinking
+    assert (await desk.incident()).severity is Severity.WARNING
+    async with desk.kit.store.view() as unit:
+        assert await unit.escalations.last(1) is None
 
 
 async def test_the_model_never_lowers(desk: Desk) -> None:

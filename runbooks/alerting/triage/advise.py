@@ -60,7 +60,7 @@ async def advise(kit: Kit) -> int:
     async with kit.store.view() as unit:
         said = consent.value(consent.address(kit.house))
         found = await unit.advices.waiting(now - LATE, now - GATHER, LOOKED_AT, said)
-        waiting = [each for each in found if await _in_group(each, kit, unit)][:AT_ONCE]
+        waiting = [each for each in found if await _wanted(each, kit, unit)][:AT_ONCE]
     ends = await asyncio.gather(*(_once(each, kit) for each in waiting), return_exceptions=True)
     for end in ends:
         if isinstance(end, BaseException):
@@ -96,23 +96,32 @@ async def _advise(incident: Incident, kit: Kit) -> bool:
     verdict = await triage(Matter(incident, alerts, figures, said), names, kit.model)
     async with kit.store.unit() as unit:
         present = await unit.incidents.get(incident.id)
-        # It may have ended since, or another replica have asked, or the customer have thought
-        # better of it: then what came back is nobody's business.
+        # It may have ended since, or been silenced, or another replica have asked, or the customer
+        # have thought better of it: then what came back is nobody's business.
         if present is None or present.state is IncidentState.RESOLVED:
+            return False
+        if hidden(await unit.incidents.alerts(present.id)):
             return False
         if not consent.allowed(await unit.choices.get(present.customer, CONSENT), kit.house):
             return False
         return await _tell(present, verdict, kit, unit)
 
 
-async def _in_group(incident: Incident, kit: Kit, unit: Unit) -> bool:
-    """Is an incident told in its customer's group, where advice on it is told?"""
-    rules = kit.house.muting
+async def _wanted(incident: Incident, kit: Kit, unit: Unit) -> bool:
+    """Is an incident told in its customer's group, where advice on it is told, and not hidden?"""
+    rules, alerts = kit.house.muting, await unit.incidents.alerts(incident.id)
+    if hidden(alerts):
+        return False
     if not rules.receivers:
         return True
-    alerts = await unit.incidents.alerts(incident.id)
     told = together(places_of(each, rules.routing, rules.receivers) for each in alerts)
     return Place.GROUP in told
+
+
+def hidden(alerts: Sequence[KnownAlert]) -> bool:
+    """Is all that fires hidden? Then nobody is to be called for what a model thinks of it."""
+    firing = [alert for alert in alerts if alert.firing]
+    return bool(firing) and all(alert.hidden for alert in firing)
 
 
 async def _handbook(
