@@ -6,7 +6,7 @@ a newcomer plays, and the bot does not know that it is a play.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -212,12 +212,7 @@ class Month:
         now = self._kit.clock.now()
         shifts, _ = await self._shifts(customer, start - now, timedelta())
         async with self._kit.store.unit() as unit:
-            climbs = await unit.escalations.since(customer.id, start)
-            rungs = [r for c in climbs for r in await unit.escalations.rungs(c.incident, c.round)]
-            found = [await unit.incidents.get(climb.incident) for climb in climbs]
-            missed, due = await watchdog.judged(start, now, unit)
-            acked = [each.acked_by.name for each in found if each and each.acked_by]
-            card = summary(Lived(start, now, shifts, climbs, rungs, acked, due, missed))
+            card = summary(await lived(customer.id, start, now, shifts, unit))
             key, state = f"demo:month:{start.isoformat()}", DeliveryState.WAITING
             entry = Delivery(0, key, chat, Lane.NORMAL, state, now, card=dumps(card))
             await unit.outbox.put(entry)
@@ -270,18 +265,38 @@ class Lived:
     missed: Sequence[Missed]
 
 
+async def lived(
+    customer: int, since: datetime, until: datetime, shifts: Sequence[Shift], unit: Unit
+) -> Lived:
+    """Return what a customer's time from then until then was. A critical of before that is no event
+    of it; who was called for it since then was called all the same."""
+    climbs = await unit.escalations.since(customer, since)
+    going = [c for c in await unit.escalations.climbing(since, until) if c.customer == customer]
+    rungs = [
+        rung
+        for climb in going
+        for rung in await unit.escalations.rungs(climb.incident, climb.round)
+        if since <= rung.due < until
+    ]
+    found = [await unit.incidents.get(climb.incident) for climb in climbs]
+    acked = [each.acked_by.name for each in found if each and each.acked_by]
+    missed, due = await watchdog.judged(since, until, unit, customer=customer)
+    return Lived(since, until, shifts, climbs, rungs, acked, due, missed)
+
+
 def summary(lived: Lived) -> Card:
     """Return the month in figures: per person what they had and did, and the watchdog's proof."""
     known = figures(lived.climbs)
     calls = Counter(rung.name for rung in lived.rungs if rung.state is RungState.DONE)
-    hours: Counter[str] = Counter()
+    turns: defaultdict[str, timedelta] = defaultdict(timedelta)
     for shift in lived.shifts:
         if shift.callee:
-            hours[shift.callee.name] += round((shift.ends - shift.begins) / HOUR)
+            turns[shift.callee.name] += shift.ends - shift.begins
     acks = Counter(lived.acked)
-    names = sorted({*hours, *calls, *acks}, key=lambda name: -hours[name])
+    names = sorted({*turns, *calls, *acks}, key=lambda name: -turns[name])
     rows = tuple(
-        (name, f"{hours[name]} 小时", f"{calls[name]} 次", f"{acks[name]} 次") for name in names
+        (name, f"{round(turns[name] / HOUR)} 小时", f"{calls[name]} 次", f"{acks[name]} 次")
+        for name in names
     )
     proof = f"应执行 {lived.due} 次升级通知，漏 {len(lived.missed)} 次"
     facts = (

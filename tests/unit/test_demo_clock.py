@@ -12,13 +12,15 @@ from zoneinfo import ZoneInfo
 import pytest
 from starlette.requests import Request
 
+from adapters.card import plain
 from bot.demo import due
 from bot.demo.agenda import Agenda
 from bot.demo.clock import DemoClock
-from bot.demo.month import DAYS, OUTAGES, Lived, summary
+from bot.demo.month import DAYS, OUTAGES, Lived, lived, summary
 from bot.demo.toys import own
 from bot.demo.vigilops import World
 from runbooks.alerting.oncall import ladder, watchdog
+from runbooks.alerting.oncall.rota import Shift
 from runbooks.alerting.policy import POLICY
 from runbooks.kit import House
 from storage.records import Heartbeat, Inflow, Silence, Storm, StormPhase
@@ -245,3 +247,29 @@ async def test_the_summary_counts_calls_and_says_what_was_missed(ward: Ward) -> 
     rows = next(block.rows for block in told.blocks if hasattr(block, "rows"))
     assert rows[0][0] == LI.name
     assert rows[0][2:] == ("1 次", "1 次")
+
+
+async def test_the_calls_of_the_summary_are_those_that_were_due_for_this_customer(
+    ward: Ward,
+) -> None:
+    """Also for a critical of before the month; who is on call by halves of an hour is not rounded
+    shift by shift."""
+    await ward.begin()
+    began = ward.clock.now()
+    await ward.at(5)
+    await ward.climb()
+    await ward.speak()
+    async with ward.kit.store.unit() as unit:
+        known = await unit.oncall.roster(1)
+        assert known
+        halves = [
+            Shift(began + n * HOUR, began + (n + 0.4) * HOUR, known.callees[0], "")
+            for n in range(5)
+        ]
+        told = await lived(1, began + MINUTE, began + 5.2 * MINUTE, halves, unit)
+        others = await lived(2, began + MINUTE, began + 5.2 * MINUTE, (), unit)
+    shown = plain(summary(told))
+    assert "应执行 1 次升级通知，漏 0 次" in shown
+    assert f"{LI.name} | 2 小时 | 1 次 | 0 次" in shown
+    assert "严重事件：0 个" in shown, "it was accepted before"
+    assert "应执行 0 次升级通知，漏 0 次" in plain(summary(others))

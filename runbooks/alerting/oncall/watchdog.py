@@ -91,16 +91,26 @@ async def _something_to_watch(until: datetime, unit: Unit) -> bool:
 
 
 async def judged(
-    since: datetime, until: datetime, unit: Unit, now: datetime | None = None
+    since: datetime,
+    until: datetime,
+    unit: Unit,
+    now: datetime | None = None,
+    *,
+    customer: int | None = None,
 ) -> tuple[list[Missed], int]:
-    """Return what was missed between two instants, and how many calls were due.
+    """Return what was missed between two instants, and how many calls were due: of one customer, or
+    of all.
 
     `now` is when it is judged, `until` itself unless said: what was due less than `SETTLED` before
     that may still be on its way.
     """
+
+    def asked(climbs: Sequence[Escalation]) -> list[Escalation]:
+        return [climb for climb in climbs if customer in {None, climb.customer}]
+
     found: list[Missed] = []
     count = 0
-    for climb in await unit.escalations.climbing(since, until):
+    for climb in asked(await unit.escalations.climbing(since, until)):
         known = await unit.escalations.rungs(climb.incident, climb.round)
         owed = rungs.owed(climb, since - PAUSE, until)
         due = rungs.put_off(owed, known, since, min(until, climb.stopped_at or until))
@@ -114,7 +124,7 @@ async def judged(
             why = undelivered(entry, rung.due, now or until) if entry else _lost(real)
             if why and rung.key not in named:
                 found.append(Missed(climb, rung, why))
-    for climb in await _never_begun(since, until, unit):
+    for climb in asked(await _never_begun(since, until, unit)):
         if due := list(rungs.owed(climb, since, until)):
             found.append(Missed(climb, due[0], NEVER_BEGUN))
             count += len(due)
