@@ -35,9 +35,11 @@ async def shifts_of(
     return rota.shifts(roster, overrides, since, until)
 
 
-async def obstacles_of(roster: Roster, desk: Desk, *only: Callee) -> list[str]:
+async def obstacles_of(
+    roster: Roster, desk: Desk, *only: Callee, being_rung: bool = False
+) -> list[str]:
     """Say who cannot be addressed or called by one of the policy's ways, and whom no call has reached
-    yet."""
+    yet: that nobody knows of those who are being rung just now."""
     policy = await ladder.policy_of(desk.unit, roster.customer)
     ways = {way for level in policy.levels for way in level.ways}
     found = []
@@ -45,7 +47,7 @@ async def obstacles_of(roster: Roster, desk: Desk, *only: Callee) -> list[str]:
         person = await reach.person_of(callee, desk.unit)
         if why := await reach.obstacle(callee, desk.chats, desk.unit):
             found.append(why)
-        elif person and not await desk.unit.escalations.proved(person):
+        elif person and not being_rung and not await desk.unit.escalations.proved(person):
             found.append(f"{callee.name} 还没有收到过机器人的呼叫：请用 /oncall test 验证")
         found += reach.unregistered(callee, ways, desk.chats)
     return found

@@ -95,9 +95,10 @@ async def test(*, call: Call) -> Card:
             key = f"oncall-test:{call.message.id}:{place}"
             await desk.unit.outbox.put(ring(key, card, person, now))
             rung.append(callee.name)
-    obstacles = await obstacles_of(roster, desk)
+    obstacles = await obstacles_of(roster, desk, being_rung=True)
     tone = Tone.WARNING if obstacles else Tone.GOOD
-    return say("测试呼叫", f"已呼叫：{rostering.names(rung)}", *obstacles, tone=tone)
+    told = f"已呼叫：{rostering.names(rung)}", "稍后输入 /oncall：还没有收到呼叫的人会写在那里"
+    return say("测试呼叫", *told, *obstacles, tone=tone)
 
 
 async def _line(customer: Customer, now: datetime, desk: Desk) -> tuple[str, str, str]:

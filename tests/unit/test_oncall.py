@@ -147,7 +147,10 @@ async def test_the_first_policy_mails_where_everybody_has_an_address(
 
 
 async def test_a_test_call_proves_that_everybody_can_be_reached(room: Room) -> None:
-    assert "已呼叫：李工、赵主管" in await room.type("/oncall test", LI)
+    assert "还没有收到过机器人的呼叫：请用 /oncall test" in await room.type("/oncall", LI)
+    said = await room.type("/oncall test", LI)
+    assert "已呼叫：李工、赵主管" in said
+    assert "请用 /oncall test" not in said, "that is what was typed just now"
     assert len(room.rung(LI)) == len(room.rung(ZHAO)) == 1
     assert "还没有收到过" not in await room.type("/oncall", LI)
 
