@@ -41,6 +41,7 @@ SUGGESTED = 3
 
 FULL = "见完整清单"
 LAST_MINUTE = "最近一分钟新增"
+AFTER = "详情见「告警风暴总结」；仍未恢复的告警组输入 /alerts 查看"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +63,12 @@ class StormView:
 
 
 def storm_card(view: StormView, policy: Policy, now: datetime, zone: tzinfo) -> Card:
-    """Return the one card of a storm: the newest criticals first, and never cut."""
+    """Return the one card of a storm: the newest criticals first, and never cut. Of one that is over
+    it says only what stays true: it is not drawn again, and its summary has the rest."""
     storm, counts = view.storm, severities(view.tallies)
+    if storm.phase is StormPhase.NORMAL:
+        return Card("✅ 告警风暴已结束", Tone.GOOD, (Text(AFTER),))
     acked = sum(each.state is IncidentState.ACKED for each in view.incidents)
-    over = storm.phase is StormPhase.NORMAL
     blocks: list[Block] = []
     if view.criticals:
         named, rest = view.criticals[:NAMED], _unnamed(view)
@@ -91,14 +94,13 @@ def storm_card(view: StormView, policy: Policy, now: datetime, zone: tzinfo) -> 
     blocks.append(Fields(tuple(pair for pair in pairs if pair[1])))
     blocks += _tops(view.tallies, view.hosts, zone)
     blocks += [*view.more, *hidden_lines(view.hidden)]
-    if not over:
-        blocks.append(Buttons(_storm_buttons(view, now)))
-    title = "✅ 告警风暴已结束" if over else f"🌪️ 告警风暴：{counted(counts) or '已平息'}"
+    blocks.append(Buttons(_storm_buttons(view, now)))
+    title = f"🌪️ 告警风暴：{counted(counts) or '已平息'}"
     if storm.phase is StormPhase.DRAIN:
         title = f"{title}（正在平息）"
     bad = counts.get(Severity.CRITICAL) or view.raised
     tone = Tone.BAD if bad else Tone.WARNING
-    return Card(title, Tone.GOOD if over else tone, tuple(blocks))
+    return Card(title, tone, tuple(blocks))
 
 
 def _unnamed(view: StormView) -> Counter[str]:

@@ -283,9 +283,12 @@ async def test_a_storm_that_is_over_is_summed_up_with_silences_to_press(desk: De
     await desk.post(alert("Noise", "h1"), alert("Noise", "h2", CRITICAL))
     async with desk.kit.store.view() as unit:
         ((why, severity, count),) = await unit.incidents.hidden(desk.customer.id)
+        over = plain(await show.storm(desk.customer.id, desk.kit.house, desk.clock.now(), unit))
     assert "李工" in why
     assert (severity, count) == (WARNING, 1)
     assert len(await desk.mentions()) == 1
+    assert "✅ 告警风暴已结束" in over
+    assert "触发中" not in over, "it is not drawn again when that is over, too"
 
 
 async def test_cards_say_when_it_began_by_its_source_and_calls_count_from_our_acceptance(
