@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from html import escape
 from typing import Any
@@ -26,6 +26,7 @@ from bot.demo.month import Month
 from bot.demo.sample import NAME, Sample
 from bot.demo.weather import CALM, CRITICALS, HOSTS, LASTS, RULES, WAVES, Weather
 from bot.web.links import HEADERS, STYLE
+from storage.roster import Rung
 
 PATH = "/demo"
 STORM, ALERT, CLOCK, MONTH = (f"{PATH}/{name}" for name in ("storm", "alert", "clock", "month"))
@@ -36,6 +37,7 @@ REST_OF = 60
 """Characters of a card beside its title."""
 FAR = timedelta(days=366)
 """The next call is looked for within this time."""
+NOTHING_CLIMBS = "现在没有在升级的事件：先发一条没人理的严重告警"
 
 LEAPS: Mapping[str, tuple[str, timedelta]] = {
     "5m": ("+5 分钟", timedelta(minutes=5)),
@@ -119,17 +121,35 @@ class ToyShop:
             until = now + LEAPS[wanted][1]
         elif wanted == REST and last and last.until > now:
             until = last.until
-        elif wanted == RUNG and (rung := await self._next_rung(now)):
-            until = rung
+        elif wanted == RUNG and await self._next_rung():
+            return self._play(self._to_call)
         else:
-            self._said = "现在没有在升级的事件：先发一条没人理的严重告警"
+            self._said = NOTHING_CLIMBS
             return RedirectResponse(PATH, 303)
         return self._play(lambda: self._toys.forward.play(until))
 
-    async def _next_rung(self, now: datetime) -> datetime | None:
+    async def _to_call(self) -> Played:
+        """Live through everything up to the next call that is made: one whose alert is over before
+        is none. Raises UsageError when no call is left."""
+        forward, since, stops = self._toys.forward, self._toys.clock.now(), 0
+        while rung := await self._next_rung():
+            played = await forward.play(rung.due)
+            stops += played.stops
+            forward.played = played = replace(played, since=since, stops=stops)
+            if played.stopped or await self._was_made(rung):
+                return played
+        raise UsageError(NOTHING_CLIMBS)
+
+    async def _next_rung(self) -> Rung | None:
+        now = self._toys.clock.now()
         async with self._toys.sample.kit.store.view() as unit:
             due = await unit.escalations.due(now + FAR)
-        return next((rung.due for rung in due if rung.due > now), None)
+        return next((rung for rung in due if rung.due > now), None)
+
+    async def _was_made(self, rung: Rung) -> bool:
+        async with self._toys.sample.kit.store.view() as unit:
+            made = await unit.escalations.done(rung.due)
+        return rung.key in {each.key for each in made}
 
     def _play(self, play: Callable[[], Awaitable[Played]]) -> Response:
         if self._toys.forward.playing or (self._task and not self._task.done()):

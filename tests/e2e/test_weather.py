@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from adapters.card import plain
-from bot.demo.toys import PATH, STORM
+from bot.demo.toys import ALERT, PATH, STORM
 from bot.demo.world import LI, staged
+from tests.e2e.test_demo_toys import played
 
 # Worlds that are deployed side by side would plan the same ports of this machine.
 pytestmark = [
@@ -43,5 +44,8 @@ async def test_a_storm_of_the_demo_is_one_card_with_its_criticals(tmp_path: Path
                     break
                 await news.wait()
         stop()
+        assert (await http.post(ALERT)).status_code == 303
+        there = await played(http, "rung")
+        assert "告警升级 @" in there, "not where a call of the storm would have been, which is over"
     assert len([title for title in titles if "告警风暴" in title]) == 1
     assert len(titles) == 2
