@@ -35,6 +35,9 @@ SHOWN = 80
 """Lines of what was said while the clock was put forward."""
 REST_OF = 60
 """Characters of a card beside its title."""
+LATEST = 12
+"""Lines of them that are not folded away: a phone shows the whole page without them."""
+UPDATED = "（此后更新，这里是最后的样子）"
 FAR = timedelta(days=366)
 """The next call is looked for within this time."""
 NOTHING_CLIMBS = "现在没有在升级的事件：先发一条没人理的严重告警"
@@ -194,11 +197,11 @@ class ToyShop:
         if played is None:
             return ""
         posts = said_between(self._toys.sample.web, self._viewers, played.since, played.at)
-        rows = "".join(
+        rows = [
             f"<tr><td>{post.at.astimezone(self._zone):%m-%d %H:%M}</td>"
             f"<td>{escape(post.chat.title)}</td><td>{escape(line_of(post))}</td></tr>"
             for post in posts[-SHOWN:]
-        )
+        ]
         span = (
             f"{played.since.astimezone(self._zone):%m-%d %H:%M} 至 "
             f"{played.at.astimezone(self._zone):%m-%d %H:%M}"
@@ -207,8 +210,7 @@ class ToyShop:
             f"<h2>这段时间里发生了什么</h2><p>{span}，停了 {played.stops} 次，消息 {len(posts)} 条"
         )
         more = f"，下面是最后 {SHOWN} 条，全部在聊天里" if len(posts) > SHOWN else ""
-        table = f"<table><tr><th>时间</th><th>会话</th><th>消息</th></tr>{rows}</table>"
-        return f"{head}{more}。</p>{table if posts else ''}"
+        return f"{head}{more}。</p>{table_of(rows)}"
 
 
 def said_between(
@@ -221,10 +223,13 @@ def said_between(
 
 
 def line_of(post: Post) -> str:
-    """Return a post in one line: a card's title, and what it begins with."""
+    """Return a post in one line: a card's title, and what it begins with. A card that was drawn anew
+    stands where it came and shows how it ended: that is said."""
     if post.card:
         body = " ".join(plain(post.card).split("\n")[1:])
-        return f"{post.card.title}：{body[:REST_OF]}" if body else post.card.title
+        rest = f"{body[: REST_OF - 1]}…" if len(body) > REST_OF else body
+        title = f"{post.card.title}{UPDATED if post.edited else ''}"
+        return f"{title}：{rest}" if rest else title
     text = post.text.strip().partition("\n")[0] or "、".join(file.name for file in post.files)
     who = post.sender.name if post.sender else "加急呼叫" if post.urgent else ""
     return f"{who}：{text}" if who else text
@@ -248,6 +253,18 @@ def _guarded(do: Answer) -> Answer:
         return await do(request)
 
     return guarded
+
+
+def table_of(rows: Sequence[str]) -> str:
+    """Return the lines, those before the latest folded away."""
+    if not rows:
+        return ""
+    table = "<table><tr><th>时间</th><th>会话</th><th>消息</th></tr>{}</table>"
+    before, latest = rows[:-LATEST], rows[-LATEST:]
+    if not before:
+        return table.format("".join(latest))
+    head = f"<details><summary>更早的 {len(before)} 条</summary>"
+    return f"{head}{table.format(''.join(before))}</details>{table.format(''.join(latest))}"
 
 
 def _to_chat(chat: Chat | None, who: Person) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -12,12 +13,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from starlette.requests import Request
 
-from adapters.card import plain
+from adapters.card import plain, say
+from adapters.webchat.wire import Post
+from adapters.words import Chat
 from bot.demo import due
 from bot.demo.agenda import Agenda
 from bot.demo.clock import DemoClock
 from bot.demo.month import DAYS, OUTAGES, Lived, lived, summary
-from bot.demo.toys import own
+from bot.demo.toys import line_of, own, table_of
 from bot.demo.vigilops import World
 from runbooks.alerting.oncall import ladder, watchdog
 from runbooks.alerting.oncall.rota import Shift
@@ -273,3 +276,31 @@ async def test_the_calls_of_the_summary_are_those_that_were_due_for_this_custome
     assert f"{LI.name} | 2 小时 | 1 次 | 0 次" in shown
     assert "严重事件：0 个" in shown, "it was accepted before"
     assert "应执行 0 次升级通知，漏 0 次" in plain(summary(others))
+
+
+# -- what the page says of a play -----------------------------------------------------------------
+
+
+def test_a_line_of_the_page_says_where_it_is_cut_and_that_a_card_is_as_it_ended() -> None:
+    """A number that is cut in the middle is another number."""
+    chat = Chat("web", "sample", "示例客户 告警群")
+    card = say("告警：磁盘将满", "服务器：" + "w" * 99)
+    new = Post("1", chat, None, NOON, card=card)
+    assert line_of(new).startswith("告警：磁盘将满：服务器：www")
+    assert line_of(new).endswith("w…")
+    assert "最后的样子" not in line_of(new)
+    assert line_of(replace(new, edited=True)).startswith(
+        "告警：磁盘将满（此后更新，这里是最后的样子）："
+    )
+    short = Post("2", chat, None, NOON, card=say("已调班", "孙工"))
+    assert line_of(short) == "已调班：孙工"
+
+
+def test_a_long_play_is_folded_but_for_its_latest_lines() -> None:
+    rows = [f"<tr><td>{n}.</td></tr>" for n in range(40)]
+    before, latest = table_of(rows).split("</details>")
+    assert "更早的 28 条" in before
+    assert ">27.<" in before
+    assert ">28.<" in latest
+    assert ">39.<" in latest
+    assert "details" not in table_of(rows[:12])
