@@ -42,9 +42,18 @@ class Desk:
         """Return the run that is open for this chat's customer, or say what to type."""
         runs = await self.unit.runs.of(self.owner().id)
         found = next((run for run in runs if run.status in OPEN), None)
+        if found is None and runs:
+            raise UsageError("本群没有进行中的流程：都已结束，输入 /status 查看最近一次")
         if found is None:
             raise UsageError("本群没有进行中的流程：请输入 /onboard 公司名 开始接入")
         return found
+
+    async def latest_run(self) -> Run:
+        """Return the run that is open for this chat's customer, or else the one that came last."""
+        runs = await self.unit.runs.of(self.owner().id)
+        if runs and not any(run.status in OPEN for run in runs):
+            return runs[0]
+        return await self.run()
 
 
 def desk_of(call: Call) -> Desk:

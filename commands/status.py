@@ -1,4 +1,4 @@
-"""/status: where the customer's run stands."""
+"""/status: where the customer's run stands, or how the last one ended."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ from runbooks.cards import drawn
 async def status(*, call: Call) -> Card:
     """查看本群流程的当前进度。"""
     desk = desk_of(call)
-    run = await desk.run()
+    run = await desk.latest_run()
     return await drawn(desk.books, run.id, desk.unit)

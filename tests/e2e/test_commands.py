@@ -131,6 +131,15 @@ async def house(store: Store, tmp_path: Path, clock: Any) -> AsyncIterator[House
         yield House(store, web, clock)
 
 
+async def test_how_the_last_run_ended_is_still_told(house: House) -> None:
+    """A customer who has been taken on is not told to begin again."""
+    group = await house.begin(RunStatus.DONE)
+    assert "客户接入 · 海蓝" in await house.type(group, WANG, "/status")
+    told = await house.type(group, ZHAO, "/skip 不需要")
+    assert "都已结束，输入 /status" in told
+    assert "/onboard" not in told
+
+
 # -- people -----------------------------------------------------------------------------------
 
 
