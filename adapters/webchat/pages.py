@@ -216,8 +216,12 @@ class _Page:
         ).props("dark outlined dense").classes("w-full")
 
     def _become(self, person_id: str) -> None:
+        ui.navigate.to(self._address(person_id))
+
+    def _address(self, person_id: str) -> str:
+        """Return where the open chat is as this person sees it."""
         chat = quote(self._chat.id, safe="") if self._chat else ""
-        ui.navigate.to(f"{self._path}?who={quote(person_id, safe='')}&chat={chat}")
+        return f"{self._path}?who={quote(person_id, safe='')}&chat={chat}"
 
     def _draw_input(self) -> None:
         files: list[File] = []
@@ -266,9 +270,14 @@ class _Page:
             line = _Row(
                 row, ui.label().classes("vb-chat-title"), ui.label().classes("vb-chat-last")
             )
-        row.on("click", lambda: self._open(chat))
+        row.on("click", lambda: self._enter(chat))
         self._rows[chat.id] = line
         return line
+
+    def _enter(self, chat: Chat) -> None:
+        """Open a chat that was chosen; loaded again, also after a lost connection, it is still open."""
+        self._open(chat)
+        ui.navigate.history.replace(self._address(self._me.id))
 
     def _open(self, chat: Chat) -> None:
         self._chat = chat

@@ -394,6 +394,18 @@ async def test_what_waits_for_somebody_is_in_sight(site: Site) -> None:
         await expect(page.get_by_role("button", name="去处理")).to_be_hidden()
 
 
+async def test_the_chat_that_was_chosen_is_still_open_when_the_page_is_loaded_again(
+    site: Site,
+) -> None:
+    one = await site.web.open_chat("先打开的群", [LI, WANG], key="first-chosen")
+    await site.web.open_chat("后选的群", [LI, WANG], key="then-chosen")
+    async with site.page(LI, one) as page:
+        await page.locator(".vb-chat", has_text="后选的群").click()
+        await expect(page.locator(".vb-head-title")).to_have_text("后选的群")
+        await page.reload()
+        await expect(page.locator(".vb-head-title")).to_have_text("后选的群")
+
+
 async def test_the_person_is_switched(site: Site) -> None:
     """In the demo one page can be anybody; each sees their own chats alone."""
     chat = await site.web.open_chat("共同的群", [LI, WANG], key="who")
