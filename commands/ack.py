@@ -32,10 +32,12 @@ async def meant(number: int, state: IncidentState, call: Call) -> Incident:
     if number:
         return await who.find(number)
     found = [incident for incident in await who.open() if incident.state is state]
-    if len(found) != 1:
+    if not found:
+        called = "未确认" if state is IncidentState.OPEN else "已确认"
+        raise UsageError(f"现在没有{called}的告警组")
+    if len(found) > 1:
         names = "、".join(f"#{each.id} {each.title[:20]}" for each in found[:5])
-        there = f"现在有 {len(found)} 个：{names}" if found else "现在没有这样的告警组"
-        raise UsageError(f"请写明编号。{there}")
+        raise UsageError(f"请写明编号。现在有 {len(found)} 个：{names}")
     return found[0]
 
 

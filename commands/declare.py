@@ -653,6 +653,8 @@ def _takes(argument: Argument) -> str:
     if argument.parameter.metavar:
         return argument.parameter.metavar
     hint = argument.hint
+    if typing.get_origin(hint) in {tuple, list}:  # each of several words
+        hint = typing.get_args(hint)[0]
     if inspect.isclass(hint) and issubclass(hint, Enum):
         return "、".join(m.name.lower() for m in hint)
     return {int: "整数", float: "数字", bool: "写上即可"}.get(hint, "文字")

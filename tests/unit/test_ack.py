@@ -110,6 +110,15 @@ async def test_when_none_of_them_can_be_acknowledged_that_is_said_of_each(
     assert await climbing(desk, 1, 3) == [1, 3]
 
 
+async def test_what_is_typed_wrong_is_answered_with_what_to_type(desk: Desk) -> None:
+    """No number is asked for where there is none to give."""
+    await staff(desk, (LI, Role.ENGINEER, None))
+    assert "现在没有未确认的告警组" in (none := await say(desk, "/ack", GROUP, LI))
+    assert "请写明编号" not in none
+    assert "现在没有已确认的告警组" in await say(desk, "/unack", GROUP, LI)
+    assert "无法识别「abc」，这里要填 整数" in await say(desk, "/ack abc", GROUP, LI)
+
+
 # -- all, where one is rung ---------------------------------------------------------------------
 
 
