@@ -22,7 +22,7 @@ from runbooks.alerting.watch import case_of
 from runbooks.book import Phase, Runbook, Step
 from runbooks.case import Onboarding
 from runbooks.kit import Errand
-from runbooks.rules import OURS, RULES
+from runbooks.rules import OURS, RULES, TEST
 from runbooks.steps.monitor import monitor
 from storage.records import Customer, Run, RunStatus
 from storage.runs import OPEN
@@ -67,7 +67,9 @@ async def look(case: Adjustment, errand: Errand) -> tuple[Adjustment, str]:
     rules = await (await monitor(case.onboarding, errand)).rules()
     there = alike(rules, case.rule)
     if not there:
-        names = "、".join(title_of(fingerprint(f"{r.name} - ")[0]) for r in rules[:NAMED])
+        real = (rule.name for rule in rules if not rule.name.startswith(TEST))
+        titles = dict.fromkeys(title_of(fingerprint(f"{name} - ")[0]) for name in real)
+        names = "、".join([*titles][:NAMED])
         raise Permanent(f"监控里没有规则「{case.rule}」。现有：{names}", fault=Fault.REFUSED)
     if case.undoes:
         now = {rule.name: rule.threshold for rule in there}
