@@ -180,7 +180,8 @@ async def simulate(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
         raise Permanent(
             "监控里没有任何启用的规则连着我们的通道：请重试「配置告警规则」", fault=Fault.MONITOR
         )
-    return case, f"{said}；{len(live)} 条规则在用：{'、'.join(r.name for r in live[:NAMED])}"
+    names = "、".join(r.name for r in live[:NAMED]) + (" 等" if len(live) > NAMED else "")
+    return case, f"{said}；{len(live)} 条规则在用：{names}"
 
 
 def ours(rules: Sequence[Rule], case: Onboarding) -> tuple[Rule, ...]:
@@ -204,7 +205,7 @@ async def ai(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
         key = errand.key("consent")
         asked = await consent.ask(case.customer, key, kit.clock.now(), kit.house, unit)
     next_ = "；已在群里请客户决定是否允许分析告警" if asked else ""
-    return case, f"模型 {answer.model}，{answer.tokens} tokens：{text}{next_}"
+    return case, f"模型 {answer.model}，{answer.tokens} tokens：{text.rstrip('。；，')}{next_}"
 
 
 async def ask_drill(case: Onboarding, run: Run, unit: Unit) -> tuple[Block, ...]:

@@ -179,14 +179,14 @@ async def test_the_step_that_tries_the_model_asks_the_customer(room: Room) -> No
 
         async def ask(self, system: str, question: str, *, timeout: float = 30.0) -> Answer:
             assert "海蓝" not in question
-            return Answer("先看日志", self.name, 12)
+            return Answer("先看日志。", self.name, 12)
 
     nobody = cast("Any", None)
     kit = Kit(room.clock, room.store, {}, nobody, nobody, nobody, HOUSE, Sample())
     case = Onboarding(room.customer.id, "海蓝科技", (), (), Tier.PRO)
     for proof in ("已在群里请客户决定", "已在群里请客户决定"):
         _, said = await acceptance.ai(case, Errand(kit, "r1", "ai"))
-        assert proof in said
+        assert f"先看日志；{proof}" in said
     async with room.store.view() as unit:
         entries = await unit.outbox.latest(10)
     assert [entry.key for entry in entries] == ["r1:ai:consent"]
