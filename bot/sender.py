@@ -29,6 +29,7 @@ from adapters.port import (
 from adapters.words import Chat, File, Receipt
 from bot.budget import Budget, gap
 from bot.living import Teller
+from runbooks import reach
 from runbooks.alerting.oncall import ladder
 from storage.records import AGAIN, Delivery, DeliveryState, Lane, LivingCard
 from storage.replicas import Turns
@@ -171,7 +172,8 @@ class Sender:
     async def _deliver(self, entry: Delivery) -> None:
         platform = self._chats.get(entry.chat.platform)
         if platform is None:
-            await self._fail(entry, f"平台 {entry.chat.platform} 没有启用")
+            name = reach.NAMES.get(entry.chat.platform, entry.chat.platform)
+            await self._fail(entry, f"机器人没有启用「{name}」")
             return
         if entry.gathering:
             entry = await self._taken(entry)

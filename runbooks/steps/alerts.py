@@ -39,8 +39,9 @@ from adapters.port import (
     Transient,
     UsageError,
 )
-from adapters.words import Chat, Secret
+from adapters.words import Chat, Secret, Severity
 from runbooks import reach
+from runbooks.alerting.incident_cards import NAMES
 from runbooks.alerting.tuning import tuning_of
 from runbooks.book import Decision, Ruling
 from runbooks.case import Contact, Onboarding
@@ -67,7 +68,7 @@ SETTLED = 20.0
 EMAIL, WEBHOOK = "邮件", "Webhook"
 PLATFORMS = {"钉钉": "dingtalk", "飞书": "feishu", "企微": "wecom"}
 ELSEWHERE = "已登记；客户群不在这个平台，告警发到客户群"
-ASKED = "填写后启用，测试告警也会发到这里"
+ASKED = "填写后登记；机器人启用了这个渠道时，测试告警也会发到这里"
 
 MOST_RECIPIENTS = 10
 SHORTEST_KEY = 16
@@ -447,11 +448,16 @@ def _as_it_came(alert: SeenAlert) -> Fields:
             ("标题", alert.title),
             ("服务器", alert.host),
             ("数值", alert.message),
-            ("级别", alert.severity),
+            ("级别", _named(alert.severity)),
             ("触发时间", _clock(alert.fired_at or alert.at)),
             ("到达时间", _clock(alert.at)),
         )
     )
+
+
+def _named(severity: str) -> str:
+    """Return the monitor's word for a severity as our cards say it."""
+    return NAMES[Severity(severity)] if severity in set(Severity) else severity
 
 
 def _path(alert: SeenAlert, sent: datetime | None) -> str:

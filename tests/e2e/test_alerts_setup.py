@@ -256,7 +256,7 @@ async def test_where_the_customer_wants_to_be_told(scene: Scene) -> None:
     """Mail and a webhook are asked for and kept in the vault; without their channels set up the
     ledger says so."""
     run = await scene.begin(channels=("飞书", "邮件", "Webhook"))
-    assert "邮件：填写后启用，测试告警也会发到这里" in await scene.card(run)
+    assert "邮件：填写后登记；机器人启用了这个渠道时，测试告警也会发到这里" in await scene.card(run)
     key = {"webhook_key": "k" * 16}
     with pytest.raises(UsageError, match="「邮件收件人」不是邮件地址：ops@"):
         await scene.press(run, LI, {"email": "ops@", "webhook": "https://a.example/x", **key})
@@ -278,6 +278,8 @@ async def test_where_the_customer_wants_to_be_told(scene: Scene) -> None:
     given = {"email": "ops@a.example，b@a.example", "webhook": target, **key}
     run = await scene.press(run, LI, given)
     assert run.line == "test-received", run.note
+    drawn = await scene.card(run)
+    assert "级别：提示" in drawn
     async with scene.store.view() as unit:
         mail = await unit.vault.get(notify_name(run.customer, "email"))
         web = await unit.vault.get(notify_name(run.customer, "webhook"))

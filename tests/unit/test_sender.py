@@ -192,6 +192,16 @@ async def test_what_is_refused_is_kept_with_the_reason(
     assert list(paper.posts) == ["b"]
 
 
+async def test_what_goes_by_a_channel_that_is_not_set_up_fails_with_its_name(
+    store: Store, sender: Sender, clock: Any
+) -> None:
+    """A customer reads it: on their own card, and on the console."""
+    mail = replace(entry(clock.now(), "a"), chat=Chat("mail", "ops@a.example"))
+    await put(store, mail)
+    await sender.drain()
+    assert (await found(store, "a")).reason == "机器人没有启用「邮件」"
+
+
 async def test_a_fault_of_ours_costs_one_message_and_not_the_process(
     store: Store, paper: Paper, clock: Any
 ) -> None:
