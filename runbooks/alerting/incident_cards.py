@@ -177,8 +177,8 @@ def clock(at: datetime, zone: tzinfo) -> str:
 
 
 def lasted(span: timedelta) -> str:
-    """Return a span in words."""
-    minutes = int(span.total_seconds()) // 60
+    """Return a span in words; its instants are shown by whole seconds, so it is one of these, too."""
+    minutes = round(span.total_seconds()) // 60
     if minutes < 1:
         return "不到 1 分钟"
     return f"{minutes // 60} 小时 {minutes % 60} 分钟" if minutes >= 60 else f"{minutes} 分钟"  # noqa: PLR2004 - an hour

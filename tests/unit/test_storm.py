@@ -365,3 +365,11 @@ def test_a_shared_mention_counts_everyone(batches: list[int]) -> None:
         assert len(dumps(card).encode()) < LARGEST
     assert card
     assert f"新的严重告警 {n} 条" in card.title or n == 1
+
+
+def test_what_lasted_from_one_whole_second_to_another_lasted_the_time_between_them() -> None:
+    """Cards show whole seconds, and what comes in has fractions."""
+    three = timedelta(hours=3)
+    assert incident_cards.lasted(three - timedelta(milliseconds=3)) == "3 小时 0 分钟"
+    assert incident_cards.lasted(three - timedelta(seconds=1)) == "2 小时 59 分钟"
+    assert incident_cards.lasted(timedelta(seconds=59)) == "不到 1 分钟"
