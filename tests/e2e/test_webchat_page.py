@@ -406,6 +406,20 @@ async def test_the_chat_that_was_chosen_is_still_open_when_the_page_is_loaded_ag
         await expect(page.locator(".vb-head-title")).to_have_text("后选的群")
 
 
+async def test_on_a_phone_the_chats_and_the_person_can_be_read(site: Site) -> None:
+    """They stand above the open chat, which has the width for itself; more of them are swiped."""
+    chat = await site.web.open_chat("海蓝科技 监控交付", [LI, WANG], key="phone")
+    async with site.page(LI, chat) as page:
+        await page.set_viewport_size({"width": 390, "height": 844})
+        row = page.locator(".vb-chat-title", has_text="海蓝科技 监控交付")
+        assert await row.evaluate("e => e.scrollWidth <= e.clientWidth"), "its name is not cut"
+        who = page.locator(".vb-who").get_by_text("李工", exact=True)
+        assert (box := await who.bounding_box())
+        assert box["width"] >= 28
+        assert await page.locator(".vb-main").evaluate("e => e.clientWidth") == 390
+        assert await page.evaluate("document.documentElement.scrollWidth") == 390
+
+
 async def test_the_person_is_switched(site: Site) -> None:
     """In the demo one page can be anybody; each sees their own chats alone."""
     chat = await site.web.open_chat("共同的群", [LI, WANG], key="who")
