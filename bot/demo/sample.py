@@ -15,6 +15,7 @@ from adapters.webchat.link import WebChat
 from adapters.words import Chat, Person
 from runbooks.alerting.respond import deed
 from runbooks.kit import Kit
+from runbooks.walk import OPERATIONS
 from storage.intake import Intake
 from storage.records import Customer, Incident, Tier
 
@@ -48,12 +49,14 @@ class Sample:
         group = await self.web.found(f"{NAME} 告警群", list(self.people), chat_id=SLUG)
         for person in self.people:
             await self.web.join(group, person)
+        now = self.kit.clock.now()
         async with self.kit.store.unit() as unit:
-            known = await unit.customers.of_chat(group)
+            if known := await unit.customers.of_chat(group):
+                return known
+            if operations := await unit.outbox.living(OPERATIONS):
+                await unit.outbox.mark(OPERATIONS, operations.chat, now)
             # 专业版: the lead may agree by /ai, and see what the model makes of an alert.
-            return known or await unit.customers.add(
-                Customer(0, NAME, SLUG, self.kit.clock.now(), group, Tier.PRO)
-            )
+            return await unit.customers.add(Customer(0, NAME, SLUG, now, group, Tier.PRO))
 
     async def post(self, customer: int, said: Sequence[Said], status: str = "firing") -> None:
         """Post alerts as Alertmanager does."""
