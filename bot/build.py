@@ -163,6 +163,7 @@ def house_of(settings: Settings) -> House:
         account=settings.vigilops.account_email,
         managed=deploy.managed if deploy.managed_host else None,
         managed_root=deploy.root_dir,
+        addresses=settings.vigilops.base_url.addresses,
         ports=PortPlan(
             deploy.backend_port_start,
             deploy.frontend_port_start,

@@ -49,6 +49,23 @@ IMAGES = Images()
 
 
 @dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where an instance of ours answers, by the way it is deployed: a template with `{host}`, `{port}`
+    (of its backend) and `{slug}` (of the customer)."""
+
+    a: str = "http://{host}:{port}"
+    b: str = "http://{host}:{port}"
+
+    def of(self, way: str, *, host: str, port: int, slug: str) -> str:
+        """Return the address of the instance of `slug`, whose backend is published on `port`."""
+        template = {"a": self.a, "b": self.b}[way]
+        return template.format(host=f"[{host}]" if ":" in host else host, port=port, slug=slug)
+
+
+ADDRESSES = Addresses()
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """One customer's VigilOps on a host: its names and its host ports."""
 

@@ -26,7 +26,7 @@ from adapters.sources import TITLES
 from adapters.words import NOTHING, Secret
 from runbooks.alerting.muting.hidden import NO_RULES, Rules
 from runbooks.alerting.policy import POLICY, Policy
-from runbooks.compose import BACKUP, IMAGES, Backup, Images
+from runbooks.compose import ADDRESSES, BACKUP, IMAGES, Addresses, Backup, Images
 from storage.people import PORTS
 from storage.records import Effect, EffectState, PortPlan
 from storage.roster import Way
@@ -60,6 +60,8 @@ class House:
     """Our server for way B; None when there is none."""
     managed_root: str = "/opt/vigilbot"
     """Where instances live on it, one directory each."""
+    addresses: Addresses = ADDRESSES
+    """Where instances of ours answer: the bot and the servers' agents go there."""
     ports: PortPlan = PORTS
     """Of the instances on it."""
     retention: Mapping[str, int] = field(default_factory=lambda: dict(RETENTION))

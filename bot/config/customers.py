@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -19,9 +19,8 @@ from bot.config.values import (
     Text,
     TimeOfDay,
     UrlTemplate,
-    bracketed,
 )
-from runbooks.compose import IMAGES, Images
+from runbooks.compose import ADDRESSES, IMAGES, Addresses, Images
 
 Image = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w./:@{}-]*$")]
 """The name of a container image; `{generation}` stands for vigilops or nightmend."""
@@ -30,13 +29,12 @@ Image = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w./:@{}-]*$")]
 class BaseUrls(Section):
     """Where a customer's instance answers: way A theirs, B ours, C given by them (no default)."""
 
-    a: UrlTemplate = "http://{host}:{port}"
-    b: UrlTemplate = "http://{host}:{port}"
+    a: UrlTemplate = ADDRESSES.a
+    b: UrlTemplate = ADDRESSES.b
 
-    def of(self, way: Literal["a", "b"], *, host: str, port: int, slug: str) -> str:
-        """Return the address of the instance of `slug`, whose backend is published on `port`."""
-        template = {"a": self.a, "b": self.b}[way]
-        return template.format(host=bracketed(host), port=port, slug=slug)
+    @property
+    def addresses(self) -> Addresses:
+        return Addresses(self.a, self.b)
 
 
 class VigilOps(Section):

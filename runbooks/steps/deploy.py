@@ -16,7 +16,7 @@ from runbooks.compose import SECRETS, Instance, files, packed
 from runbooks.kit import Errand, House
 from runbooks.steps import upstream
 from runbooks.steps.servers import login_to
-from storage.records import PortBlock
+from storage.records import Customer, PortBlock
 
 OWN = PortBlock("", 0, backend=8001, frontend=3001, postgres=5433, redis=6380)
 """Way A has a host to itself: the ports of the monitor's own documentation."""
@@ -102,9 +102,9 @@ async def up(case: Onboarding, errand: Errand) -> tuple[Onboarding, str]:
             f"{at.instance.compose} logs 查看原因",
             fault=Fault.COMMAND,
         )
-    host, instance = _shown_host(at.login.host), at.instance
-    url = f"http://{host}:{instance.backend}"
-    console = _domain(case.domain) or f"http://{host}:{instance.frontend}"
+    instance, slug = at.instance, (await _customer(case, errand)).slug
+    url = house.addresses.of(case.way, host=at.login.host, port=instance.backend, slug=slug)
+    console = _domain(case.domain) or f"http://{_shown_host(at.login.host)}:{instance.frontend}"
     proof = f"{instance.project}（{instance.directory}）：{running} 个容器在运行，接口 {url}"
     return replace(case, url=url, console=console), proof
 
@@ -213,12 +213,16 @@ async def _host(case: Onboarding, errand: Errand) -> Login:
 
 
 async def _project(case: Onboarding, errand: Errand) -> str:
+    if scripted(case, errand.kit.house):
+        return errand.kit.house.generation  # as docker calls what the script starts, by its folder
+    return f"vigilops-{(await _customer(case, errand)).slug}"
+
+
+async def _customer(case: Onboarding, errand: Errand) -> Customer:
     async with errand.kit.store.view() as unit:
         customer = await unit.customers.get(case.customer)
     assert customer is not None
-    if scripted(case, errand.kit.house):
-        return errand.kit.house.generation  # as docker calls what the script starts, by its folder
-    return f"vigilops-{customer.slug}"
+    return customer
 
 
 async def _allocated(

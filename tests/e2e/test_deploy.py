@@ -21,7 +21,7 @@ from bot.demo.vigilops import Generation, Traps, World, serve
 from runbooks import walk as walking
 from runbooks.book import Each, Phase, Runbook, Step
 from runbooks.case import Onboarding, Way
-from runbooks.compose import SECRETS
+from runbooks.compose import SECRETS, Addresses
 from runbooks.kit import RETENTION, House, Kit
 from runbooks.steps import deploy, instance, servers
 from runbooks.steps.deploy import clash, listening
@@ -160,19 +160,21 @@ async def test_way_b_from_ports_to_backup(store: Store, tmp_path: Path) -> None:
 async def test_walked_again_it_keeps_its_secrets_and_its_world(
     store: Store, tmp_path: Path
 ) -> None:
-    """What was made once stays: ports, keys, the account, the data."""
+    """What was made once stays: ports, keys, the account, the data. It answers where the settings say."""
     clock = Passing()
     async with (
         Hosts(tmp_path / "hosts", specs=SPECS) as hosts,
         VigilOpsMonitors() as monitors,
     ):
-        kit = kit_of(store, monitors, clock, House(managed=login(hosts["managed"])))
+        ours = Addresses(b="http://localhost:{port}")
+        kit = kit_of(store, monitors, clock, House(managed=login(hosts["managed"]), addresses=ours))
         env = hosts["managed"].root / "opt/vigilbot/hailan/.env"
         async with Containers([hosts["managed"]], every=3600) as containers:
             clock.containers = containers
             await begin(store, hosts, Way.MANAGED, kit)
             first = await walking.walk(BOOKS, "r1", kit)
             assert first.status is RunStatus.DONE, first.note
+            assert walking.load(BOOK, first).url.startswith("http://localhost:")
             before = env.read_text()
         async with Containers([hosts["managed"]], every=3600) as containers:
             clock.containers = containers

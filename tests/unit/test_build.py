@@ -46,6 +46,16 @@ def test_the_password_is_put_into_the_address_and_nowhere_else() -> None:
     assert with_password("sqlite+aiosqlite:////data/a@b.db", word).endswith(":////data/a@b.db")
 
 
+def test_instances_answer_where_the_settings_say(tmp_path: Path) -> None:
+    """Behind a proxy, that is: the bot signs in there, and agents report there."""
+    more = "[vigilops.base_url]\nb = 'https://{slug}.ops.example.com'"
+    addresses = house_of(settings_of(tmp_path, more)).addresses
+    assert addresses.of("b", host="10.0.0.1", port=8101, slug="hailan") == (
+        "https://hailan.ops.example.com"
+    )
+    assert addresses.of("a", host="fd00::2", port=8001, slug="x") == "http://[fd00::2]:8001"
+
+
 def test_the_engine_keeps_its_own_file_and_on_postgresql_its_own_schema(tmp_path: Path) -> None:
     """The same address that a store has, for a driver that does not wait."""
     journal = journal_at(settings_of(tmp_path).engine_url)

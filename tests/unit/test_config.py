@@ -141,7 +141,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert settings.web.port == 9000
     assert settings.platforms.webchat.enabled is False
     assert settings.escalation.after_minutes == (1, 2, 3)
-    url = settings.vigilops.base_url.of("b", host="10.0.0.1", port=8101, slug="acme")
+    url = settings.vigilops.base_url.addresses.of("b", host="10.0.0.1", port=8101, slug="acme")
     assert url == "https://acme.ops.example.com"
 
 
@@ -156,7 +156,7 @@ def test_an_ipv6_host_is_written_in_brackets(tmp_path: Path) -> None:
     """Else its colons would be read as a port."""
     settings = read(tmp_path, NEEDED + "host = '::1'")
     assert settings.web.url == "http://[::1]:8080"
-    url = settings.vigilops.base_url.of("a", host="fd00::2", port=8001, slug="acme")
+    url = settings.vigilops.base_url.addresses.of("a", host="fd00::2", port=8001, slug="acme")
     assert url == "http://[fd00::2]:8001"
 
 
