@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from adapters.port import UsageError
+from bot import logs
 from bot.config import ConfigError, load
 from bot.options import DEFAULT_CONFIG, Config
 from bot.signals import until_told
@@ -70,6 +71,7 @@ def run(config: Config = DEFAULT_CONFIG) -> int:
         settings = load(config)
     except ConfigError as error:
         return _told(map(str, error.problems))
+    logs.configure(settings.log.level, settings.log.format)
     from bot import build  # noqa: PLC0415 - a wrong configuration is told at once
 
     return _serve(lambda: build.running(settings, print_line))

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from adapters.port import OutsideError, UsageError
+from bot import logs
 from bot.config import ConfigError, Settings, load
 from bot.options import DEFAULT_CONFIG, Config
 from bot.play.script import ScriptError
@@ -55,7 +56,9 @@ def chat_command(
 def _with(config: Path, act: Callable[[Settings], Coroutine[Any, Any, int]]) -> int:
     """Load the configuration and act; mistakes are told, not raised."""
     try:
-        return asyncio.run(act(load(config)))
+        settings = load(config)
+        logs.configure(settings.log.level, settings.log.format)
+        return asyncio.run(act(settings))
     except ConfigError as error:
         told = list(map(str, error.problems))
     except (ScriptError, UsageError, OutsideError, OSError) as error:
