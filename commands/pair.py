@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adapters.card import Card, Tone, dumps, say
 from adapters.port import UsageError
-from adapters.words import Role
+from adapters.words import Chat, Role
 from commands.declare import Call, Where, command
 from commands.desk import Desk, desk_of
 from runbooks import pairing
@@ -59,7 +59,7 @@ async def _another(desk: Desk, call: Call) -> Card:
         Delivery(
             0,
             f"pair:{message.chat.platform}:{message.id}",
-            message.chat,
+            Chat(message.sender.platform, message.sender.id),
             Lane.NORMAL,
             DeliveryState.WAITING,
             now,

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.words import Severity
+from storage.incidents import ANYBODYS
 from storage.records import Incident, IncidentState, StormPhase, Tier
 from storage.rows import to_record
 from storage.tables import alerts_known, choices, customers, incidents, outbox, storms
@@ -63,7 +64,7 @@ class Advices:
             sa.select(alerts_known.c.incident)
             .join(incidents, incidents.c.id == alerts_known.c.incident)
             .where(
-                sa.true() if customer is None else incidents.c.customer == customer,
+                ANYBODYS if customer is None else alerts_known.c.customer == customer,
                 incidents.c.severity != str(Severity.CRITICAL),
                 incidents.c.state != str(IncidentState.RESOLVED),
                 alerts_known.c.firing,

@@ -16,11 +16,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.words import Severity
 from storage.records import Incident, IncidentState, Inflow, KnownAlert, Storm, StormPhase
 from storage.rows import parts, to_record, to_row
-from storage.tables import alert_cursors, alerts_known, incidents, storms
+from storage.tables import alert_cursors, alerts_known, customers, incidents, storms
 
 UNRESOLVED = (str(IncidentState.OPEN), str(IncidentState.ACKED))
 _SEEN = alerts_known.c.firing & (alerts_known.c.hidden == "")
 """What people hear of."""
+ANYBODYS = alerts_known.c.customer.in_(sa.select(customers.c.id))
+"""True of every alert: who asks for what fires of all customers finds it by their index, and does not
+look through all that ever fired."""
+_OF_ANYBODY = incidents.c.customer.in_(sa.select(customers.c.id))
+"""The same of every incident."""
 NAME = ("customer", "source", "fingerprint")
 BREATH = 200
 """Alerts that are read in one turn of the loop: 10 ms."""
@@ -70,13 +75,12 @@ class Incidents:
 
     async def unanswered(self) -> Sequence[Incident]:
         """Return everybody's open incidents that are not critical: about those people are called."""
-        return await self._incidents(
-            (incidents.c.state == str(IncidentState.OPEN)) & incidents.c.critical_at.is_(None)
-        )
+        open_ = incidents.c.state == str(IncidentState.OPEN)
+        return await self._incidents(_OF_ANYBODY & open_ & incidents.c.critical_at.is_(None))
 
     async def acked(self) -> Sequence[Incident]:
         """Return everybody's incidents that somebody has acknowledged and that have not ended."""
-        return await self._incidents(incidents.c.state == str(IncidentState.ACKED))
+        return await self._incidents(_OF_ANYBODY & (incidents.c.state == str(IncidentState.ACKED)))
 
     async def open_since(self, customer: int, since: datetime) -> Sequence[Incident]:
         """Return a customer's incidents that were open at any time since then, newest first."""
@@ -107,14 +111,15 @@ class Incidents:
     async def closed_early(self) -> Sequence[tuple[int, int, datetime]]:
         """Return the incidents that somebody closed while a critical of them fires on and is seen:
         the customer, the number, and when it was closed."""
-        on = alerts_known.c.incident == incidents.c.id
         critical = alerts_known.c.severity == str(Severity.CRITICAL)
+        # From the few that fire, and not from all incidents that ever ended.
+        firing = sa.select(alerts_known.c.incident).where(ANYBODYS & critical & _SEEN)
         rows = await self._db.execute(
             sa.select(incidents.c.customer, incidents.c.id, incidents.c.resolved_at)
             .where(
                 (incidents.c.state == str(IncidentState.RESOLVED))
                 & incidents.c.resolved_by_id.is_not(None)
-                & sa.exists().where(on & critical & _SEEN)
+                & incidents.c.id.in_(firing)
             )
             .order_by(incidents.c.id)
         )
@@ -283,7 +288,7 @@ class Incidents:
             sa.select(
                 alerts_known.c.customer, alerts_known.c.hidden, sa.func.min(alerts_known.c.since)
             )
-            .where(alerts_known.c.firing & (alerts_known.c.hidden != ""))
+            .where(ANYBODYS & alerts_known.c.firing & (alerts_known.c.hidden != ""))
             .group_by(alerts_known.c.customer, alerts_known.c.hidden)
         )
         return [(customer, why, since) for customer, why, since in rows]
@@ -291,7 +296,9 @@ class Incidents:
     async def seen(self) -> set[int]:
         """Return the customers some of whose firing alerts are seen."""
         return set(
-            await self._db.scalars(sa.select(alerts_known.c.customer).where(_SEEN).distinct())
+            await self._db.scalars(
+                sa.select(alerts_known.c.customer).where(ANYBODYS & _SEEN).distinct()
+            )
         )
 
     # -- storms -----------------------------------------------------------------------------------

@@ -314,12 +314,7 @@ class Escalations:
         heard = [str(DeliveryState.SENT), str(DeliveryState.DOUBT)]
         key = await self._db.scalar(
             sa.select(outbox.c.key)
-            .where(
-                (outbox.c.ring_platform == person.platform)
-                & (outbox.c.ring_id == person.id)
-                & outbox.c.key.startswith("ladder:")
-                & outbox.c.state.in_(heard)
-            )
+            .where(_rung(person), outbox.c.key.startswith("ladder:"), outbox.c.state.in_(heard))
             .order_by(outbox.c.id.desc())
             .limit(1)
         )
@@ -335,11 +330,7 @@ class Escalations:
         """Has a call to this person ever got through?"""
         found = await self._db.scalar(
             sa.select(outbox.c.id)
-            .where(
-                (outbox.c.ring_platform == person.platform)
-                & (outbox.c.ring_id == person.id)
-                & (outbox.c.state == str(DeliveryState.SENT))
-            )
+            .where(_rung(person), outbox.c.state == str(DeliveryState.SENT))
             .limit(1)
         )
         return found is not None
@@ -364,3 +355,10 @@ class Escalations:
         order = (rungs.c.due, *(rungs.c[part] for part in _RUNG))
         rows = await self._db.execute(sa.select(rungs).where(where).order_by(*order))
         return [to_record(Rung, row) for row in rows.mappings()]
+
+
+def _rung(person: Person) -> sa.ColumnElement[bool]:
+    """Is an entry a call of this person? It stands in their own queue: in all that was ever said one
+    would look for seconds."""
+    own = (outbox.c.chat_platform == person.platform) & (outbox.c.chat_id == person.id)
+    return own & (outbox.c.ring_platform == person.platform) & (outbox.c.ring_id == person.id)
