@@ -15,7 +15,6 @@ from nicegui import ui
 from bot.web.alert_list import PATH
 from runbooks.book import Runbook
 from runbooks.kit import Kit
-from storage.audit import first_break
 from storage.records import (
     TIER_NAMES,
     AuditEntry,
@@ -84,14 +83,13 @@ async def facts(unit: Unit) -> Facts:
     """Read what the console shows."""
     customers = await unit.customers.all()
     runs = [run for customer in customers for run in await unit.runs.of(customer.id)]
-    trail = await unit.audit.entries()
     return Facts(
         customers,
         runs,
         {run.id: await unit.lines.of(run.id) for run in runs},
         await unit.outbox.latest(SHOWN),
-        trail[: -SHOWN - 1 : -1],
-        first_break(trail),
+        await unit.audit.latest(SHOWN),
+        await unit.audit.broken(),
     )
 
 

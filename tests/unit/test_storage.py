@@ -38,7 +38,7 @@ from storage.records import (
     Tier,
 )
 from storage.store import Store, Unit
-from storage.tables import alerts_held, storms
+from storage.tables import alerts_held, audit, storms
 from storage.together import Together
 from storage.vault import Seal
 
@@ -314,6 +314,24 @@ async def test_the_audit_trail_shows_where_it_was_changed(store: Store) -> None:
     assert first_break(chain) is None
     assert first_break((chain[0], replace(chain[1], actor="王"), chain[2])) == 2
     assert first_break((chain[0], chain[2])) == 3
+
+
+async def test_a_long_trail_is_checked_in_parts(store: Store) -> None:
+    """Years of it at once would keep every press waiting; where a part begins nothing is overlooked."""
+
+    async def changed(change: sa.UpdateBase) -> int | None:
+        async with store.unit() as unit:
+            await unit.audit._db.execute(change)
+            return await unit.audit.broken(part=2)
+
+    async with store.unit() as unit:
+        for number in range(6):
+            await unit.audit.add(NOW, "李工", "skip", {"run": str(number)})
+        assert [entry.id for entry in await unit.audit.latest(2)] == [6, 5]
+        assert await unit.audit.broken(part=2) is None
+        assert await unit.audit.broken(part=4) is None
+    assert await changed(sa.update(audit).where(audit.c.id == 5).values(actor="王")) == 5
+    assert await changed(sa.delete(audit).where(audit.c.id == 3)) == 4
 
 
 async def test_a_reader_does_not_wait_for_a_writer(store: Store) -> None:
