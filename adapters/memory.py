@@ -13,6 +13,8 @@ from typing import ClassVar
 
 from adapters.port import Fault, Permanent, Transient
 
+DAY = timedelta(days=1)
+
 BEGUN = ""
 """The body of a deed that was begun and whose end nobody saw."""
 
@@ -42,6 +44,7 @@ class Rows:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._db: sqlite3.Connection | None = None
+        self._tidied: datetime | None = None
 
     def open(self, now: datetime) -> None:
         """Open the file and forget what is too old; Permanent when it cannot be opened."""
@@ -54,12 +57,28 @@ class Rows:
             db.execute("PRAGMA secure_delete = ON")  # a form may have held a password
             with db:
                 db.executescript(_SCHEMA + self.more)
-                for kind, age in self.forget.items():
-                    old = (kind, (now - age).isoformat())
-                    db.execute("DELETE FROM kept WHERE kind = ? AND at < ?", old)
+                self._forget_old(db, now)
         except (OSError, sqlite3.Error) as problem:
             raise Permanent(f"打不开{self.title}的数据文件 {self._path}：{problem}") from problem
         self._db = db
+
+    def tidy(self, now: datetime) -> None:
+        """Forget what is too old by now, once a day at the most: the file may stay open for years.
+        Transient when the disk refuses."""
+        db = self._opened()
+        if self._tidied and now - self._tidied < DAY:
+            return
+        try:
+            with db:
+                self._forget_old(db, now)
+        except sqlite3.Error as problem:
+            raise self._unwritable(problem) from problem
+
+    def _forget_old(self, db: sqlite3.Connection, now: datetime) -> None:
+        for kind, age in self.forget.items():
+            old = (kind, (now - age).isoformat())
+            db.execute("DELETE FROM kept WHERE kind = ? AND at < ?", old)
+        self._tidied = now
 
     def close(self) -> None:
         if self._db:

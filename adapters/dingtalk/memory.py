@@ -51,6 +51,7 @@ class Memory(Rows):
 
     def keep(self, now: datetime, *rows: Row, gone: Sequence[tuple[str, str]] = ()) -> None:
         """Write rows and drop others (kind, id), together; Transient when the disk refuses."""
+        self.tidy(now)
         db = self._opened()
         try:
             with db:

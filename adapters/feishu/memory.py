@@ -32,6 +32,7 @@ class Memory(Rows):
     def begin(self, uuid: str, now: datetime) -> None:
         """Write down that a deed is begun, unless it is there: the first time counts. It is on the
         disk itself, so that not even a power cut repeats it; Transient when the disk refuses."""
+        self.tidy(now)
         with self._on_the_disk():
             self._write(_BEGIN, (_DEED, uuid, BEGUN, now.isoformat()))
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from adapters.memory import BEGUN, DROP, KEEP, Rows
+from adapters.memory import BEGUN, DAY, DROP, KEEP, Rows
 
 __all__ = ["BEGUN", "Kept", "Memory", "Shared"]
 
@@ -32,6 +32,7 @@ class Memory(Rows):
 
     def keep(self, kind: str, name: str, body: str, now: datetime) -> None:
         """Write a row, on the disk itself; Transient when the disk refuses."""
+        self.tidy(now)
         self._write(KEEP, (kind, name, body, now.isoformat()))
 
     def drop(self, kind: str, name: str) -> None:
@@ -60,6 +61,7 @@ class Kept:
     def __init__(self, own: Memory, shared: Shared | None) -> None:
         self._own = own
         self._shared = shared
+        self._tidied: datetime | None = None
 
     @property
     def shares(self) -> bool:
@@ -74,6 +76,8 @@ class Kept:
 
     async def keep(self, kind: str, name: str, body: str, now: datetime) -> None:
         if self._shared:
+            if self._tidied is None or now - self._tidied >= DAY:
+                await self.forget(now)
             await self._shared.keep(kind, name, body, now)
         else:
             self._own.keep(kind, name, body, now)
@@ -84,5 +88,7 @@ class Kept:
         self._own.drop(kind, name)
 
     async def forget(self, now: datetime) -> None:
+        """Forget what is too old by now."""
         if self._shared:
             await self._shared.forget(self._own.forget, now)
+        self._tidied = now
