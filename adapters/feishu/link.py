@@ -524,8 +524,15 @@ class Feishu:
         """Find what the person posted in the chat since the form was: a form takes no files."""
         card = (await self._again(wire.ask_message(message_id)))["data"]["items"][0]
         since = wire.instant(card["create_time"])
-        found = await self._again(wire.history(event.chat.id, since))
-        return wire.posted_by(event.sender.id, found["data"]["items"])
+        items: list[Mapping[str, Any]] = []
+        page = ""
+        for _ in range(MAX_PAGES):
+            data = (await self._again(wire.history(event.chat.id, since, page)))["data"]
+            items += data["items"]
+            page = data.get("page_token") or ""
+            if not (page and data.get("has_more")):
+                break
+        return wire.posted_by(event.sender.id, items)
 
     async def _download(self, one: Attached) -> File:
         response = await self._request(wire.resource(one), self._auth)

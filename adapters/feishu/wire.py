@@ -246,15 +246,15 @@ def ask_message(message_id: str) -> Call:
     return Call("GET", "/open-apis/im/v1/messages/:message_id", {"message_id": message_id})
 
 
-def history(chat_id: str, since: datetime) -> Call:
-    """The chat's messages since an instant, the newest first."""
+def history(chat_id: str, since: datetime, page: str) -> Call:
+    """The chat's messages since an instant, the newest first, 50 on a page."""
     query = {
         "container_id_type": "chat",
         "container_id": chat_id,
         "start_time": str(int(since.timestamp())),
         "sort_type": "ByCreateTimeDesc",
         "page_size": "50",
-    }
+    } | ({"page_token": page} if page else {})
     return Call("GET", "/open-apis/im/v1/messages", query=query)
 
 

@@ -40,7 +40,7 @@ CALLS: list[tuple[Call, str, str]] = [
     (wire.urgent("om_1", "ou_1", "phone"), "UrgentPhoneMessageRequest", "UrgentReceivers"),
     (wire.pin("om_1"), "CreatePinRequest", "CreatePinRequestBody"),
     (wire.ask_message("om_1"), "GetMessageRequest", ""),
-    (wire.history(CHAT, datetime(2026, 11, 25, tzinfo=UTC)), "ListMessageRequest", ""),
+    (wire.history(CHAT, datetime(2026, 11, 25, tzinfo=UTC), "p"), "ListMessageRequest", ""),
     (wire.resource(Attached("om_1", "f", "a")), "GetMessageResourceRequest", ""),
     (wire.ask_scopes(), "ListScopeRequest", ""),
     (

@@ -588,7 +588,12 @@ class FeishuSim:
             for one in reversed(self.posts.values())
             if one.chat == query["container_id"] and int(one.at.timestamp()) >= since
         ]
-        return _ok(items=items[: int(query["page_size"])], has_more=False)
+        size, start = int(query["page_size"]), int(query.get("page_token") or 0)
+        if not 1 <= size <= 50:
+            raise Refused(230001, "page_size")
+        more = len(items) > start + size
+        token = str(start + size) if more else ""
+        return _ok(items=items[start : start + size], has_more=more, page_token=token)
 
     async def _patch(self, request: web.Request) -> web.Response:
         body = await self._body(request, {"content"})

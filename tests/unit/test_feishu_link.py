@@ -748,6 +748,22 @@ async def test_a_form_takes_the_files_that_its_sender_posted_since(sim: FeishuSi
         assert form.values == {"count": "3"}
 
 
+async def test_a_form_finds_its_file_in_a_busy_chat(sim: FeishuSim) -> None:
+    """However much was said between the file and the press: a page of the history is 50 messages."""
+    async with link(sim) as feishu:
+        chat = await feishu.open_chat("客户甲", [LI, WANG], key="k")
+        receipt = await feishu.send(chat, Card("信息", blocks=(FORM,)), key="1")
+        mine = [File("甲.csv", b"1"), File("乙.csv", b"2")]
+        for file in mine:
+            sim.post_file(LI.id, chat.id, file)
+            for n in range(60):
+                sim.said(WANG.id, chat.id, str(n))
+        await sim.submit(LI.id, receipt.id, FORM.action, {})
+        form = await next_event(feishu)
+        assert isinstance(form, Submission)
+        assert form.files == tuple(mine)
+
+
 @pytest.mark.parametrize(
     ("faults", "names"),
     [
