@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from adapters.port import UsageError
+from adapters.port import OutsideError, UsageError
 from bot import logs
 from bot.config import ConfigError, load
 from bot.options import DEFAULT_CONFIG, Config
@@ -104,7 +104,7 @@ def _serve(start: Callable[[], AbstractAsyncContextManager[str]]) -> int:
 
     try:
         asyncio.run(whole())
-    except (UsageError, OSError) as error:
+    except (UsageError, OutsideError, OSError) as error:
         return _told([str(error)])
     return 0
 

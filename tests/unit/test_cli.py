@@ -2,10 +2,14 @@
 
 import runpy
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from adapters.port import Permanent
+from bot import start
 from bot.cli import main, shown
 
 NEEDED = """
@@ -61,6 +65,18 @@ def test_check_reads_the_file_in_this_folder(
     assert capsys.readouterr().out.startswith("vigilbot.toml: 读不到配置文件")
     Path("vigilbot.toml").write_text(NEEDED, encoding="utf-8")
     assert code("check") == 0
+
+
+def test_what_a_platform_refuses_is_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong token, say: its reason says what to mend, and nobody reads a trace for it."""
+
+    @asynccontextmanager
+    async def refused() -> AsyncIterator[str]:
+        raise Permanent("Slack auth.test：令牌无效，请检查 bot_token 和 app_token")
+        yield ""
+
+    assert start._serve(refused) == 1
+    assert capsys.readouterr().err == "Slack auth.test：令牌无效，请检查 bot_token 和 app_token\n"
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
