@@ -196,13 +196,20 @@ class Incidents:
 
     async def loud(self, numbers: Sequence[int]) -> set[int]:
         """Return which of these incidents have a critical that fires and is seen."""
+        return await self._critical(numbers, _SEEN)
+
+    async def critical(self, numbers: Sequence[int]) -> set[int]:
+        """Return which of these incidents have a critical at all: it may be over, or hidden."""
+        return await self._critical(numbers, sa.true())
+
+    async def _critical(self, numbers: Sequence[int], where: sa.ColumnElement[bool]) -> set[int]:
         found: set[int] = set()
         for part in parts(numbers):
             some = alerts_known.c.incident.in_(part)
             critical = alerts_known.c.severity == str(Severity.CRITICAL)
             found.update(
                 await self._db.scalars(
-                    sa.select(alerts_known.c.incident).where(some & critical & _SEEN).distinct()
+                    sa.select(alerts_known.c.incident).where(some & critical & where).distinct()
                 )
             )
         return found

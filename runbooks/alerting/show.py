@@ -64,7 +64,7 @@ async def storm(customer: int, house: House, now: datetime, unit: Unit) -> Card:
         await next_call(incidents, unit),
         customer,
         truncation.lines(cut, house.sources),
-        len(critical - set(await there.loud(sorted(critical)))),
+        len(critical - await there.critical(sorted(critical))),
     )
     return storm_cards.storm_card(view, house.alerting, now, house.zone)
 

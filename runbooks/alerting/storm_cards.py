@@ -59,7 +59,7 @@ class StormView:
     customer: int = 0
     more: tuple[Block, ...] = ()
     raised: int = 0
-    """Incidents that were raised to critical though none of their alerts is."""
+    """Incidents that were raised to critical though none of their alerts is, or was."""
 
 
 def storm_card(view: StormView, policy: Policy, now: datetime, zone: tzinfo) -> Card:

@@ -408,6 +408,17 @@ async def test_an_incident_of_thousands_is_read_in_many_turns(
     assert (sum(turns), max(turns)) == (many, BREATH)
 
 
+async def test_an_incident_whose_critical_is_over_was_not_raised(desk: Desk) -> None:
+    """Its warnings go on, and it stays as bad as it was: the storm's card says nothing of rules."""
+    rest = [alert(f"r{number}", "a") for number in range(4)]
+    await desk.post(alert("r0", "b", CRITICAL), *rest)
+    await desk.post(alert("r0", "b", CRITICAL, firing=False))
+    assert await desk.phase() is StormPhase.STORM
+    said = await desk.said(f"storm:{desk.customer.id}")
+    assert "触发中：警告 4" in said
+    assert "提为严重" not in said
+
+
 async def test_a_flapping_warning_is_marked_and_told_no_more(desk: Desk) -> None:
     await desk.post(alert("Ping", "a"))
     (incident,) = await desk.incidents()
