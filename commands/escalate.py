@@ -27,6 +27,8 @@ WAYS = {
     "邮件": Way.EMAIL,
 }
 _NAMES = {way: name for name, way in WAYS.items()}
+SHOWN = 20
+"""Climbs that one card lists."""
 MOST = 10
 """Levels of a policy."""
 LONGEST = 1440
@@ -47,12 +49,16 @@ async def escalate(*, call: Call) -> Card:
     blocks: list[Block] = [Table(("无人确认", "通知谁", "方式"), rows), Text(again, Style.QUIET)]
     roster = await unit.oncall.roster(customer.id)
     zone = ZoneInfo(roster.zone) if roster else desk.house.zone
-    for climb in await unit.escalations.climbing(now, now + timedelta(microseconds=1)):
-        rung = await ladder.next_rung(unit, climb.incident)
-        if climb.customer == customer.id and rung:
+    all_ = await unit.escalations.climbing(now, now + timedelta(microseconds=1))
+    # Each is a question of its own, in the one writer's turn: a neighbour's storm has thousands.
+    climbs = [climb for climb in all_ if climb.customer == customer.id]
+    for climb in climbs[:SHOWN]:
+        if rung := await ladder.next_rung(unit, climb.incident):
             due = f"{rung.due.astimezone(zone):%H:%M:%S}"
             words = f"#{climb.incident} {climb.title}：{due} 通知第 {rung.level + 1} 级"
             blocks.append(Text(words, Style.STRONG))
+    if len(climbs) > SHOWN:
+        blocks.append(Text(f"另有 {len(climbs) - SHOWN} 个正在升级：请用 /alerts 查看"))
     warnings = await _obstacles(policy, roster, desk)
     blocks += (Text(f"⚠️ {line}") for line in warnings)
     return Card("升级策略", Tone.WARNING if warnings else Tone.NEUTRAL, tuple(blocks))

@@ -407,6 +407,20 @@ async def test_our_own_group_sees_every_customers_on_call(room: Room) -> None:
     assert "海蓝 | 李工 | 11-30 09:00" in await room.type("/oncall", LI, ours)
 
 
+async def test_what_climbs_in_a_storm_is_counted(room: Room) -> None:
+    now = room.clock.now()
+    async with room.store.unit() as unit:
+        other = await unit.customers.add(Customer(0, "山青", "shanqing", now))
+        for number in range(1, 24):
+            whose = 1 if number <= 22 else other.id
+            critical, state = Severity.CRITICAL, IncidentState.OPEN
+            made = Incident(number, whose, "g", "磁盘", critical, state, now, now, critical_at=now)
+            await ladder.begin(unit, made, now)
+    said = await room.type("/escalate", LI)
+    assert said.count("通知第 1 级") == 20
+    assert "另有 2 个正在升级" in said
+
+
 async def test_a_policy_is_set_for_what_comes_later(room: Room) -> None:
     said = await room.type("/escalate set 1,2,4 --ways 加急,邮件 --repeat 0")
     assert "4 分钟 | 值班人之后第 2 位 | 加急 → 邮件" in said
