@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 from adapters.card import Card, Tone, say
@@ -131,16 +132,19 @@ async def handover(who: Who, note: Rest, *, call: Call) -> Card:
     desk = desk_of(call)
     roster, now, by = await roster_of(desk), desk.clock.now(), call.message.sender
     callee = rostering.callee_of(roster, who)
-    shift = (await shifts_of(roster, now, now + rota.longest(roster), desk))[0]
+    shift, *later = await shifts_of(roster, now, now + rota.longest(roster), desk)
+    # Shortly before a change it is whoever comes next: their turn goes on behind this one.
+    theirs = [each.ends for each in takewhile(lambda each: each.callee == callee, later)]
+    until = at(shift.ends, roster) + (f"，之后接着值到 {at(theirs[-1], roster)}" if theirs else "")
     if shift.callee != callee:
         await override_of(roster, callee.name, now, shift.ends, "交接", call)
     await desk.unit.oncall.hand_over(HandedOver(0, roster.customer, now, by, callee.name, note))
-    card = say("交班给您", f"{desk.owner().name}，到 {at(shift.ends, roster)}", note)
+    card = say("交班给您", f"{desk.owner().name}，到 {until}", note)
     if person := await reach.person_of(callee, desk.unit):
         await desk.unit.outbox.put(ring(f"handover:{call.message.id}", card, person, now))
     return say(
         "已交接",
-        f"{by.name} → {callee.name}，到 {at(shift.ends, roster)}",
+        f"{by.name} → {callee.name}，到 {until}",
         note,
         *await obstacles_of(roster, desk, callee),
         tone=Tone.GOOD,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -331,6 +331,15 @@ async def test_a_hand_over_reaches_whoever_takes_over_with_its_note(room: Room) 
     now = await room.type("/oncall", LI)
     assert "现在：赵主管" in now
     assert "李工 → 赵主管：db-01 在扩容，别重启" in now
+
+
+async def test_who_takes_over_before_their_own_turn_is_told_when_that_ends(room: Room) -> None:
+    """Five minutes before the change: not that their shift is over at nine."""
+    monday = datetime(2026, 11, 30, 8, 55, tzinfo=ZoneInfo("Asia/Shanghai"))
+    await room.clock.sleep((monday - room.clock.now()).total_seconds())
+    said = await room.type("/oncall handover @赵主管 db-01 在扩容", LI)
+    assert "李工 → 赵主管，到 11-30 09:00，之后接着值到 12-07 09:00" in said
+    assert any("之后接着值到 12-07 09:00" in each for each in room.rung(ZHAO))
 
 
 async def test_who_comes_without_a_name_is_written_down_all_the_same(room: Room) -> None:
