@@ -33,6 +33,9 @@ OVERVIEW = timedelta(minutes=1)
 PRESSING = timedelta(seconds=20)
 """The same where it can be pressed, or alarms: a new critical has a message of its own besides,
 which says it at once."""
+REMEMBERED = 2000
+"""Cards of which it is remembered what was told, those told last: of one that is over nobody asks any more,
+and a year of them would fill a gigabyte."""
 PASSING = frozenset({NEXT_CALL, LAST_MINUTE})
 """Names of fields that change by themselves: a message of its own says what they are about."""
 SETTLED = frozenset({Mark.DONE, Mark.SKIPPED, Mark.WAITING, Mark.FAILED})
@@ -48,7 +51,8 @@ class _Told:
 
 
 class Teller:
-    """Remembers what each chat was told. A restart forgets it, and tells a card whole once more."""
+    """Remembers what each chat was told of the cards that were told last. What a restart forgets, or so
+    many others since, is told whole once more."""
 
     def __init__(self) -> None:
         self._told: dict[str, _Told] = {}
@@ -75,20 +79,26 @@ class Teller:
         told = self._known(living)
         stream = await _redrawn(told.stream, card, platform) if told and told.stream else None
         if told and stream and not urgent(told.card, card):
-            self._told[living.key] = _Told(card, now, stream)
+            self._remember(living, _Told(card, now, stream))
             return stream
         part = news(told.card, card) if told else card
         if told and part is None:
-            self._told[living.key] = replace(told, card=card, stream=None)
+            self._remember(living, replace(told, card=card, stream=None))
             return Receipt(living.chat, living.receipt)
         if stream is None and isinstance(platform, Streaming) and not _asking(card):
             stream = await platform.open_stream(living.chat, card, key=f"{key}~stream")
             if stream:
-                self._told[living.key] = _Told(card, now, stream)
+                self._remember(living, _Told(card, now, stream))
                 return stream
         receipt = await platform.send(living.chat, part or card, key=key)
-        self._told[living.key] = _Told(card, now, stream)
+        self._remember(living, _Told(card, now, stream))
         return receipt
+
+    def _remember(self, living: LivingCard, told: _Told) -> None:
+        self._told.pop(living.key, None)
+        self._told[living.key] = told
+        while len(self._told) > REMEMBERED:
+            del self._told[next(iter(self._told))]
 
     def _known(self, living: LivingCard) -> _Told | None:
         return self._told.get(living.key) if living.receipt else None

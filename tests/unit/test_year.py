@@ -8,12 +8,15 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
 
-from adapters.words import Chat, Person
+from adapters.card import Card
+from adapters.port import ChatPlatform
+from adapters.words import Chat, Person, Receipt
+from bot.living import REMEMBERED, Teller
 from bot.web import health
 from bot.web.console import facts
 from runbooks.alerting import pipeline, repeating, watch, windows
@@ -21,7 +24,7 @@ from runbooks.alerting.oncall import ladder
 from runbooks.alerting.policy import POLICY
 from runbooks.alerting.triage import raising
 from runbooks.kit import House, Kit
-from storage.records import Customer
+from storage.records import Customer, LivingCard
 from storage.store import Store
 from storage.vault import Seal
 from tests import blank
@@ -115,3 +118,24 @@ async def test_the_console_reads_the_audit_trail_in_parts(kit: Kit) -> None:
     found = [text for text, _ in await read(kit, console) if "FROM audit" in text]
     assert found
     assert all("LIMIT" in text for text in found)
+
+
+class Paper:
+    """A place where nothing can be edited later."""
+
+    async def send(self, chat: Chat, card: Card, *, key: str) -> Receipt:
+        return Receipt(chat, key)
+
+
+async def test_of_a_years_cards_what_was_told_last_is_remembered(clock: HandClock) -> None:
+    """Where nothing can be edited each card is kept to know what is new: not those of a whole year."""
+    teller, paper = Teller(), cast("ChatPlatform", Paper())
+    cards = [
+        LivingCard(f"incident:{number}", Chat("wecom", "g"), 1, 1, "sent")
+        for number in range(REMEMBERED + 1)
+    ]
+    for living in cards:
+        await teller.show(living, Card("磁盘将满"), paper, living.key, clock.now())
+    first, *_, last = cards
+    assert not teller.speaks(last, Card("磁盘将满"))
+    assert teller.speaks(first, Card("磁盘将满"))
