@@ -62,6 +62,17 @@ def test_every_snippet_names_its_section(page: Path, tmp_path: Path) -> None:
     assert copied(page, tmp_path)
 
 
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_what_is_to_be_typed_is_there_to_be_typed(page: Path) -> None:
+    """`make` puts no `vigilbot` onto anybody's path: in blocks stands what a shell finds."""
+    blocks = re.findall(
+        r"^ *```\w*\n(.*?)^ *```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    assert not [
+        line for text in blocks for line in text.splitlines() if line.startswith("vigilbot ")
+    ]
+
+
 def test_the_whole_page_of_wecom_is_the_bot_with_its_app_and_robot(tmp_path: Path) -> None:
     made = copied(DOCS / "wecom.md", tmp_path)
     wecom = made.platforms.wecom
