@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from importlib import import_module
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -84,7 +84,9 @@ RENEWED = timedelta(days=13)
 """Age at which a living card is posted anew: Feishu redraws a message for 14 days."""
 
 MAX_PAGES = 20
-CONNECTING = 30.0
+CONNECTING = 10.0
+BEGIN_AGAIN = (1.0, 2.0, 5.0, 15.0)
+"""Seconds between the tries to begin where Feishu could not be reached; then 30."""
 
 _log = structlog.get_logger(__name__)
 
@@ -175,6 +177,7 @@ class Feishu:
         self._auth = TenantToken(self._fetch_token, clock)
         self._socket: Socket | None = None
         self._running: asyncio.Task[None] | None = None
+        self._beginning: asyncio.Task[None] | None = None
         self._bot = ""
         self._pending: dict[str, _Pending] = {}
         self._taken: dict[str, None] = {}
@@ -206,17 +209,37 @@ class Feishu:
         )
 
     async def __aenter__(self) -> Self:
+        """Connect. What cannot be reached is tried on in the background; a refused app is told."""
         self._memory.open(self._clock.now())
         timeout = httpx.Timeout(self._timeout, connect=min(5.0, self._timeout))
         self._http = httpx.AsyncClient(base_url=self._base_url, timeout=timeout, verify=trusted())
         try:
-            self._bot = (await self._again(wire.ask_bot()))["bot"]["open_id"]
-            if self._hook is None:
-                await self._connect()
+            await self._begin()
+        except Transient as problem:
+            _log.warning("feishu_not_reached", why=problem.reason)
+            self._beginning = asyncio.create_task(self._begin_later(), name="feishu-begin")
+            self._beginning.add_done_callback(lambda _: self._arrived.set())
         except BaseException:
             await self._close()
             raise
         return self
+
+    async def _begin(self) -> None:
+        """Do what is left of the beginning; raises Permanent for a refused app, else Transient."""
+        if not self._bot:
+            self._bot = (await self._again(wire.ask_bot()))["bot"]["open_id"]
+        if self._hook is None and self._socket is None:
+            await self._connect()
+
+    async def _begin_later(self) -> None:
+        for pause in chain(BEGIN_AGAIN, repeat(30.0)):
+            await self._clock.sleep(pause)
+            try:
+                await self._begin()
+            except Transient as problem:
+                _log.warning("feishu_not_reached", why=problem.reason)
+            else:
+                return
 
     async def __aexit__(self, *exc: object) -> None:
         await self._close()
@@ -227,8 +250,9 @@ class Feishu:
         Raises Permanent when Feishu refuses the app: a deaf bot that looks alive is worse.
         """
         while self._http:
-            if self._running and self._running.done():
-                self._running.result()
+            for task in (self._beginning, self._running):
+                if task and task.done():
+                    task.result()
             event = next((one.event for one in self._pending.values() if one.event), None)
             if event is None:
                 self._arrived.clear()
@@ -386,6 +410,10 @@ class Feishu:
 
     async def _close(self) -> None:
         http, self._http = self._http, None
+        if self._beginning:
+            self._beginning.cancel()
+            await asyncio.wait({self._beginning})
+            self._beginning = None
         if self._fetching:
             for task in self._fetching:
                 task.cancel()
@@ -412,8 +440,8 @@ class Feishu:
         None says: do not acknowledge it, it is not kept. The inbox has to take a message before it
         is acknowledged; a press, which is never sent again, is within the budget whatever happens.
         """
-        if self._http is None:
-            return None
+        if self._http is None or not self._bot:
+            return None  # nobody can say yet whether we are meant
         incoming = wire.decode(payload, platform=self._name, bot=self._bot)
         if incoming is None:
             return {}

@@ -556,6 +556,43 @@ async def test_a_token_server_that_hangs_holds_nobody_but_its_callers(sim: Feish
         assert gives_up.cancelled()
 
 
+@pytest.mark.parametrize(
+    "down", [TOKEN, "GET /open-apis/bot/v3/info", "POST /callback/ws/endpoint"]
+)
+async def test_who_begins_while_feishu_is_down_is_there_when_it_is_up(
+    sim: FeishuSim, down: str
+) -> None:
+    """The rest of the bot begins without it; it goes on trying, and then speaks and hears as ever."""
+    sim.misbehave(down, Fault.BROKEN, Fault.ABORTED)
+    async with link(sim) as feishu:
+        await sim.until(lambda: bool(sim.links))
+        chat = await feishu.open_chat("客户甲", [LI], key="k")
+        await sim.say(LI.id, chat.id, "@Vigilbot 你好")
+        assert isinstance(await next_event(feishu), Message)
+
+
+async def test_an_app_that_is_refused_when_feishu_is_up_again_is_told(sim: FeishuSim) -> None:
+    sim.misbehave("GET /open-apis/bot/v3/info", Fault.BROKEN, Fault.DENIED)
+    async with link(sim) as feishu:
+        with pytest.raises(Permanent, match="权限"):
+            await next_event(feishu)
+
+
+async def test_a_callback_before_the_bot_knows_itself_is_to_come_again(sim: FeishuSim) -> None:
+    """Whether a message mentions the bot cannot be told yet; taken for none, it would be lost."""
+    sim.misbehave("GET /open-apis/bot/v3/info", Fault.BROKEN, Fault.HANGS)
+    async with link(sim, patience=0.05, hook=Hook(Secret("v"))) as feishu:
+        chat = await feishu.open_chat("客户甲", [LI], key="k")
+        body = json.dumps(sim.said(LI.id, chat.id, "@Vigilbot 你好")).encode()
+        assert await feishu.callback({}, body) == (503, {})
+        assert not feishu._pending
+        sim.release()
+        assert feishu._beginning
+        await feishu._beginning
+        assert await feishu.callback({}, body) == (503, {})
+        assert isinstance(await next_event(feishu), Message)
+
+
 async def test_wrong_credentials_are_named_and_not_shown(
     sim: FeishuSim, capsys: pytest.CaptureFixture[str]
 ) -> None:
