@@ -164,7 +164,8 @@ async def working(
 ) -> AsyncIterator[Bot]:
     """Run the bot over a kit whose ports are open, with the engine's own journal beside its store;
     leaving ends every task that it began. `posts` is what the intake has kept, each to be read by
-    one of `sources`; `more` are looks that want what is not in the kit, `turns` says which replica speaks where."""
+    one of `sources`; `more` are looks that want what is not in the kit, `turns` says which replica
+    speaks where."""
     async with Engine(BOOKS, kit, journal, executor=executor) as engine:
         inbox = Inbox(
             kit.store,

@@ -52,7 +52,8 @@ class Lease:
 
     async def take(self) -> bool:
         """Hold it for a `TERM`, anew or still; False while another does, and once when another did
-        since we were last told that it is ours. Raises nothing, and answers in time: without the database it is ours only as long as it surely was granted."""
+        since we were last told that it is ours. Raises nothing, and answers in time: without the
+        database it is ours only as long as it surely was granted."""
         if self._asking is None or self._ended(self._asking):
             self._asking = asyncio.create_task(self._ask(), name=f"lease:{self._name}")
         # Not cancelled when it is late: its answer counts the next time.

@@ -110,7 +110,8 @@ class Socket:
     ) -> Mapping[str, Any]:
         """Send a frame and return its acknowledgement's body; raises the three errors.
 
-        Without an acknowledgement it is InDoubt: it may have been done. Frames of one `req` wait for each other.
+        Without an acknowledgement it is InDoubt: it may have been done. Frames of one `req` wait
+        for each other.
         """
         if self.ended:
             raise Permanent(self.ended.reason, fault=self.ended.fault)
