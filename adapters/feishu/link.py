@@ -140,9 +140,10 @@ class _Pending:
 class Feishu:
     """One self-built app.
 
-    `state` is the file of what is begun and done: Feishu forgets that after an hour. `owner` is the open_id of who shall own new groups, else the bot does. With a `hook` events come
-    by `callback`, from the web server, and there is no long connection. `urgency` is how `ring`
-    insists, one of `wire.URGENCIES`.
+    `state` is the file of what is begun and done: Feishu forgets that after an hour. `owner` is the
+    open_id of who shall own new groups, else the bot does. With a `hook` events come by `callback`,
+    from the web server, and there is no long connection. `urgency` is how `ring` insists, one of
+    `wire.URGENCIES`.
     """
 
     def __init__(

@@ -160,8 +160,8 @@ async def _reveal(
 async def look(kit: Kit) -> int:
     """Do what is due by the clock alone: storms that have calmed down, alerts that nothing hides
     any more or that a time of day does, such as have lasted, and criticals that fire on though
-    somebody closed their incident; return how many customers were looked at. Raises an ExceptionGroup when some could not be: the
-    others were, nevertheless."""
+    somebody closed their incident; return how many customers were looked at. Raises an
+    ExceptionGroup when some could not be: the others were, nevertheless."""
     now = kit.clock.now()
     async with kit.store.view() as unit:
         raging = {storm.customer for storm in await unit.incidents.raging()}
