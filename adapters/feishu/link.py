@@ -84,7 +84,8 @@ RENEWED = timedelta(days=13)
 """Age at which a living card is posted anew: Feishu redraws a message for 14 days."""
 
 MAX_PAGES = 20
-CONNECTING = 10.0
+CONNECTING = 20.0
+"""Seconds for which a start waits for the long connection, which is then tried on without it."""
 BEGIN_AGAIN = (1.0, 2.0, 5.0, 15.0)
 """Seconds between the tries to begin where Feishu could not be reached; then 30."""
 

@@ -116,7 +116,7 @@ async def test_what_is_typed_wrong_is_answered_with_what_to_type(desk: Desk) -> 
     assert "现在没有未确认的告警组" in (none := await say(desk, "/ack", GROUP, LI))
     assert "请写明编号" not in none
     assert "现在没有已确认的告警组" in await say(desk, "/unack", GROUP, LI)
-    assert "无法识别「abc」，这里要填 整数" in await say(desk, "/ack abc", GROUP, LI)
+    assert "「abc」不是编号，请填数字，例如 12" in await say(desk, "/ack abc", GROUP, LI)
 
 
 # -- all, where one is rung ---------------------------------------------------------------------

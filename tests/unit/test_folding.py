@@ -23,7 +23,7 @@ from runbooks.alerting import quiet, show
 from runbooks.kit import House, Kit
 from runbooks.walk import OPERATIONS
 from storage.intake import Intake
-from storage.records import Accepted, Customer, Incident, Truncation
+from storage.records import Accepted, Customer, Incident, Storm, StormPhase, Truncation
 from storage.store import DatabaseError, Store
 from storage.vault import Seal
 
@@ -453,6 +453,7 @@ async def test_a_monitor_of_ones_own_is_called_as_the_configuration_calls_it(
         left_out = Truncation(customer, "mine", "g", 3, {}, frozenset(), clock.now())
         await unit.truncations.put(left_out)
         text = plain(await show.incident(incident.id, house, clock.now(), unit))
+        await unit.incidents.save_storm(Storm(customer, StormPhase.STORM, clock.now()))
         storm = plain(await show.storm(customer, house, clock.now(), unit))
     assert "来源 自研监控 已 6 小时没有消息" in text
     assert "3 条未送达：请调大 max_alerts（自研监控）" in text

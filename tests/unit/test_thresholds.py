@@ -62,6 +62,7 @@ from storage.records import (
     Member,
     Run,
     RunStatus,
+    Storm,
     StormPhase,
 )
 from storage.store import Store
@@ -499,8 +500,11 @@ async def test_a_rule_of_vigilops_lasts_as_long_as_was_chosen(ward: Ward) -> Non
     assert f"{CPU} | 3 分钟 | 不含严重 | 李工 | 1 条" in listed
     waits = "🔕 1 条警告告警已隐藏：持续 3 分钟才提醒（李工 设定）"
     assert waits in await ward.type("/alerts")
+    async with ward.kit.store.unit() as unit:
+        await unit.incidents.save_storm(Storm(ward.customer.id, StormPhase.STORM, begun))
     assert waits in await ward.said(f"storm:{ward.customer.id}")
     async with ward.kit.store.unit() as unit:
+        await unit.incidents.save_storm(Storm(ward.customer.id))
         await watch.hear(
             ward.customer.id, replace(heard, severity="critical"), ward.kit.house, unit
         )

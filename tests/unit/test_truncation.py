@@ -16,7 +16,7 @@ from bot.folding import Folding
 from runbooks.alerting import show
 from runbooks.alerting.truncation import REMEMBERED
 from runbooks.kit import House, Kit
-from storage.records import Accepted, Customer, KnownAlert, LivingCard
+from storage.records import Accepted, Customer, KnownAlert, LivingCard, StormPhase
 from storage.store import Store
 from tests.unit.test_folding import Shelf, fold_all
 
@@ -79,8 +79,13 @@ class Desk:
             return plain(await show.incident(incident, self.kit.house, self.clock.now(), unit))
 
     async def storm(self) -> str:
-        async with self.store.view() as unit:
-            return plain(await show.storm(1, self.kit.house, self.clock.now(), unit))
+        """Return the card of a storm that would be there now."""
+        async with self.store.unit() as unit:
+            before = await unit.incidents.storm(1)
+            await unit.incidents.save_storm(replace(before, phase=StormPhase.STORM))
+            card = await show.storm(1, self.kit.house, self.clock.now(), unit)
+            await unit.incidents.save_storm(before)
+            return plain(card)
 
     async def living(self, incident: int = 1) -> LivingCard:
         async with self.store.view() as unit:
