@@ -20,6 +20,7 @@ from adapters.words import Chat, Click, File, Person, Secret, Submission
 from bot.demo.hosts import Fault, Spec, Sudo
 from bot.demo.world import LI, ZHAO
 from runbooks import intake
+from runbooks.steps import agent
 from storage.records import RunStatus
 from tests.e2e.stage import MANAGED, QIAN, REFUSED, Stage, answers, sheet, stage
 from tests.e2e.test_demo import PATIENT, browsing, opened, started
@@ -288,6 +289,8 @@ async def goes_on_after_an_outage(on: Stage, group: Chat, servers: set[str]) -> 
     await on.shows(group, "❌ 安装 Agent", "请清理磁盘后重试")
     await on.hosts["down-01"].mend()
     world.traps.down_until = datetime.max.replace(tzinfo=UTC)
+    # Asked within a second of the last time, nobody would notice before the canary has waited for long.
+    agent._ROLLS.clear()
     await retried(on, group)
     await on.shows(group, "❌ 安装 Agent", MONITOR_DOWN)
     world.traps.down_until = None
