@@ -93,9 +93,8 @@ class Calls:
             self._auth.masked(response.text),
             doing=doing,
             repeatable=repeatable,
+            month_left=self._quota.renewed_in,
         )
-        if isinstance(error, Transient) and error.retry_after == refusals.MONTH_PAUSE:
-            error.retry_after = min(refusals.MONTH_PAUSE, self._quota.renewed_in)
         if error:
             raise error
         return _object(response, doing, repeatable=repeatable)

@@ -27,11 +27,14 @@ _MONTH = re.compile(r"apicountlimitfororg|\b90020\b")
 _EDITION = ("serverquota", "forbidden", "accessdenied", "nopermission", "receivercount", "edition")
 
 
-def refusal(status: int, text: str, *, doing: str, repeatable: bool) -> OutsideError | None:
+def refusal(
+    status: int, text: str, *, doing: str, repeatable: bool, month_left: float = MONTH_PAUSE
+) -> OutsideError | None:
     """Return what an answer means as one of our errors; None when the deed was done.
 
     A 403 may be a limit and not a lack of rights, so the code's text is looked at first. A 5xx
-    after a deed that has no idempotency key may have been done.
+    after a deed that has no idempotency key may have been done. `month_left`: seconds until there
+    are calls again.
     """
     code_, said, parsed = code(text)
     low = f"{code_} {said}".lower()
@@ -40,7 +43,8 @@ def refusal(status: int, text: str, *, doing: str, repeatable: bool) -> OutsideE
         return Transient(f"钉钉限流，{told}", retry_after=QPS_PAUSE, fault=Fault.REFUSED)
     if _MONTH.search(low):
         reason = f"钉钉本月的接口调用次数用完了，{told}"
-        return Transient(reason, retry_after=MONTH_PAUSE, fault=Fault.REFUSED)
+        pause = min(MONTH_PAUSE, month_left)
+        return Transient(reason, retry_after=pause, fault=Fault.REFUSED)
     if code_ in STALE_TOKEN:  # refused with a new one, too: it is no word about the deed
         return Transient(f"钉钉暂时不认令牌，{told}", fault=Fault.REFUSED)
     if code_ == "1111" or (status < HTTP_SERVER and not parsed):
