@@ -328,7 +328,7 @@ class Feishu:
         except Transient:
             self._pinned.discard(receipt.id)
         except Permanent as problem:
-            self._pins = not wire.is_unscoped(problem)  # else asked again after a restart
+            self._pins = not isinstance(problem, wire.Unscoped)  # else asked again after a restart
             _log.warning("feishu_not_pinned", why=problem.reason)
 
     async def open_chat(self, title: str, members: Sequence[Person], *, key: str) -> Chat:

@@ -39,6 +39,11 @@ STALE_TOKEN = frozenset({99991661, 99991663, 99991664, 99991668})
 
 NO_SCOPE = 99991672
 
+
+class Unscoped(Permanent):
+    """The app's own permission is missing, and not one in a chat."""
+
+
 REASONS = {
     NO_SCOPE: "应用缺少这个接口的权限，请在开发者后台开通并发布版本",
     230001: "参数不对，或会话、消息不存在",
@@ -288,12 +293,8 @@ def refusal(status: int, headers: Mapping[str, str], body: Json | None) -> Outsi
     if code is None or status >= 500:  # noqa: PLR2004 - the server's own failures
         return InDoubt(f"飞书没有给出明确的答复（HTTP {status}）", fault=Fault.NETWORK)
     said = REASONS.get(code) or str(body.get("msg", "") if body else "")[:200]
-    return Permanent(f"飞书拒绝：{said}（{code}）", fault=Fault.REFUSED)
-
-
-def is_unscoped(problem: Permanent) -> bool:
-    """Is it the app's permission that is missing, and not one in this chat?"""
-    return problem.reason.endswith(f"（{NO_SCOPE}）")
+    made = Unscoped if code == NO_SCOPE else Permanent
+    return made(f"飞书拒绝：{said}（{code}）", fault=Fault.REFUSED)
 
 
 def _pause(headers: Mapping[str, str]) -> float:
