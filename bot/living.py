@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from adapters.card import (
     Block,
@@ -33,6 +34,7 @@ OVERVIEW = timedelta(minutes=1)
 PRESSING = timedelta(seconds=20)
 """The same where it can be pressed, or alarms: a new critical has a message of its own besides,
 which says it at once."""
+Kept = TypeVar("Kept")
 REMEMBERED = 2000
 """Cards of which it is remembered what was told, those told last: of one that is over nobody asks any more,
 and a year of them would fill a gigabyte."""
@@ -48,6 +50,14 @@ class _Told:
     card: Card
     at: datetime
     stream: Receipt | None = None
+
+
+def remember(kept: dict[str, Kept], key: str, value: Kept) -> None:
+    """Keep a value for a card, and of all only those that were kept last."""
+    kept.pop(key, None)
+    kept[key] = value
+    while len(kept) > REMEMBERED:
+        del kept[next(iter(kept))]
 
 
 class Teller:
@@ -95,10 +105,7 @@ class Teller:
         return receipt
 
     def _remember(self, living: LivingCard, told: _Told) -> None:
-        self._told.pop(living.key, None)
-        self._told[living.key] = told
-        while len(self._told) > REMEMBERED:
-            del self._told[next(iter(self._told))]
+        remember(self._told, living.key, told)
 
     def _known(self, living: LivingCard) -> _Told | None:
         return self._told.get(living.key) if living.receipt else None

@@ -28,7 +28,7 @@ from adapters.port import (
 )
 from adapters.words import Chat, File, Receipt
 from bot.budget import Budget, gap
-from bot.living import REMEMBERED, Teller
+from bot.living import Teller, remember
 from runbooks import reach
 from runbooks.alerting.oncall import ladder
 from storage.records import AGAIN, Delivery, DeliveryState, Lane, LivingCard
@@ -169,13 +169,6 @@ class Sender:
         edit, hourly = bool(entry.living), platform.can.per_chat_per_hour if platform else 0
         return self._budget.allows(entry.chat, entry.lane, limit, now, edit=edit, per_hour=hourly)
 
-    def _draws(self, living: str) -> None:
-        """Note when a card is drawn; of those drawn longest ago nobody need know it."""
-        self._drawn.pop(living, None)
-        self._drawn[living] = self._clock.now()
-        while len(self._drawn) > REMEMBERED:
-            del self._drawn[next(iter(self._drawn))]
-
     async def _deliver(self, entry: Delivery) -> None:
         platform = self._chats.get(entry.chat.platform)
         if platform is None:
@@ -188,7 +181,7 @@ class Sender:
             self._budget.spend(entry.chat, self._clock.now())
         try:
             if entry.living:
-                self._draws(entry.living)
+                remember(self._drawn, entry.living, self._clock.now())
                 await self._redraw(entry, platform)
             else:
                 receipt = await _say(await self._made(entry), platform)
